@@ -75,14 +75,13 @@ def color(role: str) -> str:
 
 
 def colormap(role: str):
-    """A colour map from white to the colour of a role and on to its dark shade: lightness alone orders the values."""
-    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+    """A colour map from white to the colour of a role: lightness alone orders the values, and points stay visible."""
+    from matplotlib.colors import LinearSegmentedColormap
 
-    strong = np.array(to_rgb(color(role)))
-    return LinearSegmentedColormap.from_list(f"white-{role}", [(1, 1, 1), tuple(strong), tuple(strong * 0.35)])
+    return LinearSegmentedColormap.from_list(f"white-{role}", ["white", color(role)])
 
 
-def show(fig, alt: str) -> None:
+def show(fig, alt: str, *, colors: int | None = 256) -> None:
     """Display a figure as an image with alternative text, and close the figure.
 
     The text is written into `<img alt="...">`, which survives JupyterLab and the export to HTML; alternative text
@@ -91,6 +90,7 @@ def show(fig, alt: str) -> None:
     Args:
         fig: a Matplotlib figure.
         alt: what the picture shows, in one or two sentences, for a reader who cannot see it.
+        colors: distinct colours kept, which divides the size by three; None keeps all, for colour photographs.
 
     Raises:
         ValueError: if `alt` is empty or not a string.
@@ -98,29 +98,40 @@ def show(fig, alt: str) -> None:
     from IPython.display import display
     from matplotlib import pyplot as plt
 
-    markup = figure_html(fig, alt)
+    markup = figure_html(fig, alt, colors=colors)
     plt.close(fig)
     display({"text/html": markup, "text/plain": f"[figure: {alt.strip()}]"}, raw=True)
 
 
-def figure_html(fig, alt: str) -> str:
+def figure_html(fig, alt: str, *, colors: int | None = 256) -> str:
     """The markup that `show` displays: an `<img>` with its picture inside and its alternative text."""
     if not isinstance(alt, str) or not alt.strip():
         raise ValueError(f"alt must be a sentence that says what the figure shows, got {alt!r}")
-    code = base64.b64encode(png(fig)).decode()
-    return f'<img alt="{html.escape(alt.strip(), quote=True)}" src="data:image/png;base64,{code}"/>'
+    code = base64.b64encode(png(fig, compress=9, colors=colors)).decode()
+    text = html.escape(" ".join(alt.split()), quote=True)
+    return f'<img alt="{text}" src="data:image/png;base64,{code}"/>'
 
 
-def png(fig, *, compress: int = 9) -> bytes:
+def png(fig, *, compress: int = 1, colors: int | None = None) -> bytes:
     """The figure as an opaque white PNG with no date or version in it: the same figure gives the same bytes.
 
     Args:
         fig: a Matplotlib figure.
         compress: 0 (fastest) to 9 (smallest).
+        colors: distinct colours kept (2 to 256), or None for all of them.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    # Not savefig: it draws twice, once to find the layout, and a live picture cannot spare the time.
+    canvas = fig.canvas if isinstance(fig.canvas, FigureCanvasAgg) else FigureCanvasAgg(fig)
+    fig.patch.set(facecolor="white", alpha=1.0)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    if colors is not None:
+        picture = picture.quantize(checks.count(colors, "colors", at_least=2, at_most=256))
     buffer = io.BytesIO()
-    kwargs = {"compress_level": compress}
-    fig.savefig(buffer, format="png", facecolor="white", metadata={"Software": None}, pil_kwargs=kwargs)
+    picture.save(buffer, "PNG", compress_level=compress)
     return buffer.getvalue()
 
 
@@ -133,7 +144,8 @@ def grid(bounds: Bounds, resolution: int = 120) -> tuple[np.ndarray, np.ndarray,
     return xs.numpy(), ys.numpy(), points
 
 
-def density(ax, log_prob_fn: Callable, bounds: Bounds, *, role: str = "model", resolution: int = 120, vmax=None):
+def density(ax, log_prob_fn: Callable, bounds: Bounds, *, role: str = "model", resolution: int = 120, vmax=None,
+            aspect: str = "equal"):  # fmt: skip
     """Fill the axes with a map of the density p(x) = exp log_prob_fn(x), white where it is zero.
 
     Args:
@@ -143,6 +155,7 @@ def density(ax, log_prob_fn: Callable, bounds: Bounds, *, role: str = "model", r
         role: whose density it is: "data", "model", "latent", ...
         resolution: grid points a side.
         vmax: the density painted darkest; the largest on the grid by default. Share it to compare panels.
+        aspect: "equal" for a plane of data, "auto" where the two axes have different units.
 
     Returns:
         The axes.
@@ -150,12 +163,12 @@ def density(ax, log_prob_fn: Callable, bounds: Bounds, *, role: str = "model", r
     values = _on_grid(log_prob_fn, bounds, resolution)
     (x_min, x_max), (y_min, y_max) = bounds
     ax.imshow(np.exp(values), origin="lower", extent=(x_min, x_max, y_min, y_max), cmap=colormap(role), vmin=0,
-              vmax=vmax, aspect="auto", interpolation="bilinear")  # fmt: skip
-    return _frame(ax, bounds)
+              vmax=vmax, interpolation="bilinear")  # fmt: skip
+    return _frame(ax, bounds, aspect)
 
 
 def contours(ax, log_prob_fn: Callable, bounds: Bounds, *, role: str = "model", resolution: int = 120, levels=None,
-             labels: bool = False):  # fmt: skip
+             labels: bool = False, aspect: str = "equal"):  # fmt: skip
     """Draw contours of the negative log-density -log p(x): each line further out is less likely.
 
     Args:
@@ -166,6 +179,7 @@ def contours(ax, log_prob_fn: Callable, bounds: Bounds, *, role: str = "model", 
         resolution: grid points a side.
         levels: values of -log p in nats; by default 0.5, 1, 2, 4, ... 64 nats above the smallest on the grid.
         labels: write each line's value on it.
+        aspect: "equal" for a plane of data, "auto" where the two axes have different units.
 
     Returns:
         The axes.
@@ -187,7 +201,7 @@ def contours(ax, log_prob_fn: Callable, bounds: Bounds, *, role: str = "model", 
     lines = ax.contour(xs, ys, filled, levels=levels, colors=colors, linewidths=2)
     if labels:
         ax.clabel(lines, fmt="%.1f", fontsize=11)
-    return _frame(ax, bounds)
+    return _frame(ax, bounds, aspect)
 
 
 def scatter(ax, x, *, role: str = "data", size: float = 14, alpha: float = 0.6, ring: bool = False, label=None):
@@ -259,7 +273,8 @@ def _on_grid(log_prob_fn: Callable, bounds: Bounds, resolution: int) -> np.ndarr
     return values.reshape(len(ys), len(xs))
 
 
-def _frame(ax, bounds: Bounds):
+def _frame(ax, bounds: Bounds, aspect: str):
+    ax.set_aspect(aspect)
     ax.set_xlim(*bounds[0])
     ax.set_ylim(*bounds[1])
     return ax

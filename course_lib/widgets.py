@@ -88,7 +88,7 @@ class Live:
         for ax in own:
             ax.clear()
         self.draw(self._panels, **values)
-        picture = plots.png(self._figure, compress=1)
+        picture = plots.png(self._figure)
         # The layout is found once: finding it takes time, and a frame that jumps as a slider moves hides the change.
         self._figure.set_layout_engine("none")
         self._drawn = (values, picture)
