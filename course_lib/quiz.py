@@ -92,10 +92,11 @@ def _strings(value) -> bool:
 
 def static_form(question: dict, number: int) -> str:
     """The question as HTML that needs no kernel and no script: its options as a lettered list, its answer hidden."""
-    options = "".join(f"<li>{html.escape(option)}</li>" for option in question["options"])
+    # Letters as text: JupyterLab's style sheet numbers every list, whatever its type says.
+    options = "<br/>".join(f"{LETTERS[i]}) {html.escape(option)}" for i, option in enumerate(question["options"]))
     answer = question["answer"]
     right = f"<b>{LETTERS[answer]}) {html.escape(question['options'][answer])}</b>"
-    return (f'<p><b>Question {number}.</b> {html.escape(question["question"])}</p><ol type="a">{options}</ol>'
+    return (f'<p><b>Question {number}.</b> {html.escape(question["question"])}</p><p>{options}</p>'
             f"<details><summary>Answer and why</summary><p>{right}<br/>{html.escape(question['why'])}</p></details>"
             )  # fmt: skip
 

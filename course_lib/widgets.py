@@ -125,7 +125,10 @@ class Live:
         except ImportError:
             return None
         plots.use_style()
-        picture = ipywidgets.Image(value=self.render(**self.start), format="png")
+        value = self.render(**self.start)
+        # As wide as it was drawn: a box would stretch it over the page, and blur it.
+        size = {"width": f"{self._figure.bbox.width:.0f}px", "max_width": "100%"}
+        picture = ipywidgets.Image(value=value, format="png", layout=size)
         message = ipywidgets.HTML()
         inputs = {name: control.widget(ipywidgets, self.start[name]) for name, control in self.controls.items()}
 
