@@ -1,14 +1,16 @@
 """A small library behind a course on deep generative modelling.
 
-`import course_lib` costs nothing beyond torch: submodules, and the heavier packages they use, are loaded when they
-are first touched.
+`import course_lib` costs nothing: submodules, torch and the heavier packages they use are loaded when they are first
+touched, so that `course --help` answers at once.
 """
 
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 __version__ = "0.1.0"
 
@@ -18,6 +20,8 @@ _SUBMODULES = ("checks", "datasets", "gaussian", "grading", "metrics", "models",
 
 def rng(seed: int, device: str | torch.device = "cpu") -> torch.Generator:
     """A random generator of its own, seeded: every function of the course that draws takes one as `generator=`."""
+    import torch
+
     return torch.Generator(device=device).manual_seed(seed)
 
 

@@ -1,4 +1,4 @@
-"""What all tests share: one thread, an offscreen matplotlib, and a way to see our own errors behind the shape checks."""
+"""What all tests share: one thread, an offscreen matplotlib, a way past the shape checks, and quiet for timings."""
 
 import os
 
