@@ -185,7 +185,7 @@ class _Run:
         takes_generator = "generator" in inspect.signature(model.loss).parameters
         self.loss_options = {"generator": self.noise} if takes_generator else {}
         self.optimizer = adam(
-            self.parameters, lr=settings["lr"], betas=settings["betas"], weight_decay=settings["weight_decay"]
+            self.parameters, lr=settings["lr"], betas=tuple(settings["betas"]), weight_decay=settings["weight_decay"]
         )
         wide = self.parameters[0].dtype == torch.float64
         self.losses = torch.zeros(settings["steps"], dtype=torch.float64 if wide else torch.float32, device=self.device)
