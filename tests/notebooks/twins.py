@@ -1,0 +1,71 @@
+"""How the functions written out in the lectures are compared with the library's: one case per twin.
+
+A lecture's cell tagged `core` and `twin:course_lib.module.name` defines `name`. Its case here is a function that is
+given one version of `name`, calls it on fixed inputs, and returns what came out; it is called with the cell's version
+and with the library's, and both results must agree.
+
+To add one: write a function `(f) -> tensor, number, or a tuple, list or dict of them` and decorate it with
+`@twin("course_lib.module.name")`. Make its inputs inside, from `rng(seed)`, so that both versions get equal ones.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from course_lib import rng
+
+CASES: dict[str, Callable] = {}
+
+
+def twin(name: str) -> Callable:
+    """Register a case under the dotted name of the library's version."""
+
+    def register(case: Callable) -> Callable:
+        if name in CASES:
+            raise ValueError(f"{name} has two cases in tests/notebooks/twins.py; keep one")
+        CASES[name] = case
+        return case
+
+    return register
+
+
+def points(n: int, d: int, seed: int) -> torch.Tensor:
+    return torch.randn(n, d, generator=rng(seed))
+
+
+def mixture(k: int, d: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Weights (k,), means (k, d), covariances (k, d, d), none of them special."""
+    generator = rng(seed)
+    weights = torch.rand(k, generator=generator) + 0.2
+    factors = torch.randn(k, d, d, generator=generator)
+    return (
+        weights / weights.sum(),
+        2.0 * torch.randn(k, d, generator=generator),
+        factors @ factors.mT + 0.5 * torch.eye(d),
+    )
+
+
+@twin("course_lib.models.densities.kde_log_prob")
+def kde_log_prob(f):
+    return f(points(40, 2, 0), 2.0 * points(25, 2, 1), 0.3)
+
+
+@twin("course_lib.models.densities.e_step")
+def e_step(f):
+    return f(points(50, 2, 2), *mixture(3, 2, 3))
+
+
+@twin("course_lib.models.densities.m_step")
+def m_step(f):
+    return f(points(50, 2, 4), torch.softmax(points(50, 3, 5), dim=1))
+
+
+@twin("course_lib.gaussian.log_prob")
+def gaussian_log_prob(f):
+    _, means, covs = mixture(1, 3, 6)
+    return f(points(30, 3, 7), means[0], covs[0])
+
+
+@twin("course_lib.metrics.monte_carlo_kl")
+def monte_carlo_kl(f):
+    return f(points(30, 1, 8)[:, 0], points(30, 1, 9)[:, 0])
