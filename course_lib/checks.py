@@ -43,7 +43,14 @@ def data(value, name: str = "x", *, dim: int | None = None, min_samples: int = 1
     return finite(value, name)
 
 
-def number(value, name: str, *, above: float | None = None, at_least: float | None = None, at_most: float | None = None) -> float:
+def number(
+    value,
+    name: str,
+    *,
+    above: float | int | None = None,
+    at_least: float | int | None = None,
+    at_most: float | int | None = None,
+) -> float:
     """A finite real number within bounds, as a float; 0-dim tensors are welcome."""
     try:
         result = float(value)
