@@ -73,6 +73,10 @@ def output(data):
     return v4.new_output("display_data", data)
 
 
+def picture(markup):
+    return lambda nb: nb.cells[4].outputs[0].data.update({"text/html": markup})
+
+
 BREAKS = {
     "unexecuted": (lambda nb: nb.cells[3].update(execution_count=None), "not executed in order"),
     "out of order": (lambda nb: nb.cells[3].update(execution_count=9), "not executed in order"),
@@ -87,8 +91,8 @@ BREAKS = {
     "slide type": (lambda nb: nb.cells[5].metadata.pop("slideshow"), "slide type None"),
     "long cell": (lambda nb: nb.cells[3].update(source="a = 1\n" * 21), "21 lines"),
     "bare image": (lambda nb: nb.cells[4].outputs.append(output({"image/png": "AA"})), "bare image/png"),
-    "empty alt": (lambda nb: nb.cells[4].outputs[0].data.update({"text/html": '<img alt="" src="data:,"/>'}), "without alt"),
-    "linked image": (lambda nb: nb.cells[4].outputs[0].data.update({"text/html": '<img alt="a" src="a.png"/>'}), "itself"),
+    "empty alt": (picture('<img alt="" src="data:,"/>'), "without alternative text"),
+    "linked image": (picture('<img alt="a" src="a.png"/>'), "not in the notebook itself"),
     "Markdown image": (lambda nb: nb.cells[5].update(source="ex01_x ![](a.png)"), "without alternative text"),
     "no question": (lambda nb: nb.cells[0].update(source="# 01 · T\n\nText."), "question"),
     "wrong number": (lambda nb: nb.cells[0].update(source="# 02 · T\n\nWhy?"), "must begin with '# 01"),
