@@ -1,4 +1,4 @@
-"""What all tests share: one thread, an offscreen matplotlib, a way past the shape checks, and quiet for timings."""
+"""What all tests share: one thread, offscreen matplotlib, and a way to our own errors behind the shape checks."""
 
 import os
 
@@ -19,13 +19,3 @@ def no_shape_check():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", before)
-
-
-def pytest_collection_modifyitems(items):
-    """Skip `gpu` tests, and say so, where there is no CUDA device."""
-    if torch.cuda.is_available():
-        return
-    skip = pytest.mark.skip(reason="needs a CUDA device, there is none here")
-    for item in items:
-        if "gpu" in item.keywords:
-            item.add_marker(skip)
