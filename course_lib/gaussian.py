@@ -108,7 +108,7 @@ def sample_mixture(
 
 
 def normal(n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal noise (n, d) in the dtype and on the device of `like` (..., d), drawn on the generator's device."""
+    """Standard normal noise (n, d), dtype and device as `like` (..., d), drawn on the generator's device."""
     device = generator.device if generator is not None else like.device
     noise = torch.randn(n, like.shape[-1], generator=generator, dtype=like.dtype, device=device)
     return noise.to(like.device)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 
+from course_lib.datasets.density import Density
 from course_lib.datasets.toy import (
     DENSITIES,
     Checkerboard,
     Circles,
-    Density,
     GaussianMixture,
     GridOfGaussians,
     Pinwheel,

@@ -1,4 +1,4 @@
-"""Densities in the plane (and Gaussian mixtures anywhere) that are known exactly.
+"""Densities in the plane that are known exactly; the Gaussian mixtures among them are in `mixtures`.
 
 Each has the log density to compare a model with, the sampler to train it on, and the entropy, which is the smallest
 mean negative log-likelihood any model can reach.
@@ -12,48 +12,11 @@ import numpy as np
 import torch
 
 from course_lib import checks, gaussian
-from course_lib._typing import Float, Tensor
+from course_lib._typing import Tensor
+from course_lib.datasets.density import Density
+from course_lib.datasets.mixtures import GaussianMixture, GridOfGaussians, RingOfGaussians
 
-Bounds = tuple[tuple[float, float], tuple[float, float]]
-
-
-class Density:
-    """What the exact densities share: argument checks, dtypes, blocks of bounded memory, and an entropy worked out once.
-
-    A density defines `name`, `dim`, `bounds`, and the private `_log_prob`, `_sample` and `_compute_entropy`.
-    """
-
-    name: str
-    dim: int = 2
-    bounds: Bounds  # ((x_min, x_max), (y_min, y_max)): all but about 1e-6 of the mass, for plots and quadrature
-    _entropy: float | None = None
-
-    def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """Exact log density in nats, differentiable in x; -inf only where the density is zero.
-
-        Args:
-            x: points (n, dim), any float dtype, any device.
-        Returns:
-            (n,), like x.
-        Raises:
-            ValueError: wrong shape, no points, or NaN.
-        """
-        checks.data(x, "x", dim=self.dim)
-        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        return torch.cat([self._log_prob(block) for block in wide.split(2**15)]).to(x.dtype)
-
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
-        """Draw n points (n, dim) in torch's default dtype, on the generator's device."""
-        return self._sample(checks.count(n, "n"), generator)
-
-    def entropy(self) -> float:
-        """Differential entropy -E[log p(x)] in nats, by quadrature or in closed form; the same on every call."""
-        if self._entropy is None:
-            self._entropy = float(self._compute_entropy())
-        return self._entropy
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r}, {self.dim}-D>"
+__all__ = ["DENSITIES", "Checkerboard", "Circles", "GaussianMixture", "GridOfGaussians", "Pinwheel", "RingOfGaussians", "TwoMoons", "density"]  # fmt: skip
 
 
 class TwoMoons(Density):
@@ -86,7 +49,7 @@ class TwoMoons(Density):
         return x + self.noise * gaussian.normal(n, x, generator)
 
     def _compute_entropy(self) -> float:
-        """The trapezoid rule on the points that matter; at half a standard deviation's spacing it is exact to rounding."""
+        """The trapezoid rule where there is mass; at a spacing of half the noise it is exact to rounding."""
         pad, step = 9 * self.noise, self.noise / 2
         grid = torch.cartesian_prod(
             torch.arange(-1 - pad, 2 + pad, step, dtype=torch.float64),
@@ -104,7 +67,7 @@ class Circles(Density):
 
     A circle of radius R blurred has the closed form
     log p(x) = -log(2 pi s^2) - (r - R)^2 / (2 s^2) + log i0e(r R / s^2), with r = |x|, s the noise and i0e the
-    exponentially scaled Bessel function of order 0 (the circle is uniform in angle, as in `sklearn.datasets.make_circles`).
+    exponentially scaled Bessel function of order 0 (the geometry of `sklearn.datasets.make_circles` at factor 1/2).
 
     Args:
         noise: standard deviation of the blur, > 0.
@@ -138,7 +101,7 @@ class Circles(Density):
         return x + self.noise * gaussian.normal(n, x, generator)
 
     def _compute_entropy(self) -> float:
-        """The density depends on the radius only: a one-dimensional integral, by Gauss-Legendre panels of width noise."""
+        """The density depends on the radius only: one integral, by Gauss-Legendre panels as wide as the noise."""
         edges = torch.arange(math.ceil(1 / self.noise) + 12, dtype=torch.float64)[:, None] * self.noise
         nodes, weights = _gauss_legendre(16, edges)
         r = edges + self.noise * nodes
@@ -146,89 +109,8 @@ class Circles(Density):
         return -(self.noise * weights * 2 * math.pi * r * log_p.exp() * log_p).sum()
 
 
-class GaussianMixture(Density):
-    """A mixture of k Gaussians in d dimensions: p(x) = sum_k w_k N(x; mu_k, S_k).
-
-    Args:
-        weights: (k,), non-negative, sum 1.
-        means: (k, d).
-        covs: (k, d, d), symmetric positive definite.
-    """
-
-    name = "gaussian_mixture"
-
-    def __init__(self, weights, means, covs):
-        self.weights = torch.as_tensor(weights, dtype=torch.float64)
-        self.means = torch.as_tensor(means, dtype=torch.float64)
-        self.covs = torch.as_tensor(covs, dtype=torch.float64)
-        checks.tensor(self.means, "means", ndim=2)
-        self.dim = self.means.shape[1]
-        gaussian.component_log_prob(
-            self.means[:1], self.weights, self.means, self.covs
-        )  # refuses a bad mixture at once
-        spread = 5 * self.covs.diagonal(dim1=1, dim2=2).sqrt()
-        lower, upper = (self.means - spread).amin(0).tolist(), (self.means + spread).amax(0).tolist()
-        self.bounds = tuple(zip(lower, upper, strict=True))
-
-    def _log_prob(self, x: Tensor) -> Tensor:
-        return gaussian.mixture_log_prob(x, self.weights.to(x), self.means.to(x), self.covs)
-
-    def _sample(self, n: int, generator: torch.Generator | None) -> Tensor:
-        x = gaussian.sample_mixture(self.weights, self.means, self.covs, n, generator)
-        return x.to(torch.get_default_dtype()).to(generator.device if generator is not None else "cpu")
-
-    def _compute_entropy(self) -> float:
-        """-sum_k w_k E_k[log p]: Gauss-Hermite nodes up to 3 dimensions, above that 2^18 draws with a seed of their own."""
-        if len(self.weights) == 1:
-            return 0.5 * self.dim * math.log(2 * math.pi * math.e) + 0.5 * torch.logdet(self.covs[0])
-        if self.dim > 3:
-            generator = torch.Generator().manual_seed(0)
-            draws = gaussian.sample_mixture(self.weights, self.means, self.covs, 2**18, generator)
-            return -self.log_prob(draws).mean()
-        nodes, weights = (torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss((96, 48, 20)[self.dim - 1]))
-        eps = torch.cartesian_prod(*[nodes] * self.dim).reshape(-1, self.dim)
-        share = torch.cartesian_prod(*[weights / weights.sum()] * self.dim).reshape(-1, self.dim).prod(1)
-        factors = torch.linalg.cholesky(self.covs)
-        means = [
-            -(share * self.log_prob(mu + eps @ factor.mT)).sum() for mu, factor in zip(self.means, factors, strict=True)
-        ]
-        return self.weights @ torch.stack(means)
-
-
-class RingOfGaussians(GaussianMixture):
-    """`num_modes` equal Gaussians of standard deviation `std`, evenly spaced on a circle of the given radius.
-
-    References:
-        Metz et al. (2017), arXiv:1611.02163, the toy data of mode collapse.
-    """
-
-    name = "ring"
-
-    def __init__(self, num_modes: int = 8, std: float = 0.02, radius: float = 2.0):
-        num_modes = checks.count(num_modes, "num_modes")
-        radius = checks.number(radius, "radius", above=0)
-        angles = torch.arange(num_modes, dtype=torch.float64) * (2 * math.pi / num_modes)
-        super().__init__(*_equal_balls(radius * torch.stack([angles.cos(), angles.sin()], 1), std))
-
-
-class GridOfGaussians(GaussianMixture):
-    """`side` x `side` equal Gaussians of standard deviation `std`, `spacing` apart, centred on the origin.
-
-    References:
-        Lin et al. (2018), arXiv:1712.04086, the 5 x 5 grid.
-    """
-
-    name = "grid"
-
-    def __init__(self, side: int = 5, std: float = 0.05, spacing: float = 2.0):
-        side = checks.count(side, "side")
-        spacing = checks.number(spacing, "spacing", above=0)
-        axis = spacing * (torch.arange(side, dtype=torch.float64) - (side - 1) / 2)
-        super().__init__(*_equal_balls(torch.cartesian_prod(axis, axis), std))
-
-
 class Checkerboard(Density):
-    """Uniform on the eight dark squares, of side 2, of a 4 x 4 board on [-4, 4]^2: log p = -log 32 there, -inf elsewhere."""
+    """Uniform on the eight dark squares of a 4 x 4 board on [-4, 4]^2: log p = -log 32 there, -inf elsewhere."""
 
     name = "checkerboard"
     bounds = ((-4.0, 4.0), (-4.0, 4.0))
@@ -368,10 +250,3 @@ def _rotation(angle: Tensor) -> Tensor:
     """Rotation matrices (k, 2, 2) of the angles (k,), anticlockwise."""
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
-
-
-def _equal_balls(means: Tensor, std: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights, means and covariances of equally likely round Gaussians at the given means (k, d)."""
-    k, d = means.shape
-    variance = checks.number(std, "std", above=0) ** 2
-    return torch.full((k,), 1 / k, dtype=means.dtype), means, variance * torch.eye(d, dtype=means.dtype).expand(k, d, d)
