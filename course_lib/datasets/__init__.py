@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from course_lib.datasets.density import Density
+from course_lib.datasets.base import Density
 from course_lib.datasets.toy import (
     DENSITIES,
     Checkerboard,

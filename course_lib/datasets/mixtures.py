@@ -9,7 +9,7 @@ import torch
 
 from course_lib import checks, gaussian
 from course_lib._typing import Tensor
-from course_lib.datasets.density import Density
+from course_lib.datasets.base import Density
 
 
 class GaussianMixture(Density):

@@ -13,10 +13,11 @@ import torch
 
 from course_lib import checks, gaussian
 from course_lib._typing import Tensor
-from course_lib.datasets.density import Density
+from course_lib.datasets.base import Density
 from course_lib.datasets.mixtures import GaussianMixture, GridOfGaussians, RingOfGaussians
 
-__all__ = ["DENSITIES", "Checkerboard", "Circles", "GaussianMixture", "GridOfGaussians", "Pinwheel", "RingOfGaussians", "TwoMoons", "density"]  # fmt: skip
+__all__ = ["DENSITIES", "Checkerboard", "Circles", "GaussianMixture", "GridOfGaussians", "Pinwheel",
+           "RingOfGaussians", "TwoMoons", "density"]  # fmt: skip
 
 
 class TwoMoons(Density):
