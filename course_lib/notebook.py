@@ -52,7 +52,9 @@ def setup(seed: int = 0) -> torch.device:
     return pick_device()
 
 
-def execute(path, *, out=None, timeout: float = 300.0, retries: int = 1, env: dict[str, str] | None = None) -> Report:
+def execute(
+    path, *, out=None, timeout: float | int = 300.0, retries: int = 1, env: dict[str, str] | None = None
+) -> Report:
     """Run a notebook from top to bottom in a fresh kernel and, if `out` is given, write the executed notebook there.
 
     What is written is made to be read and compared: cell ids stay, widget state and widget views go (a page without a
@@ -77,7 +79,7 @@ def execute(path, *, out=None, timeout: float = 300.0, retries: int = 1, env: di
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     path = Path(path)
-    checks.number(timeout, "timeout", above=0.0)
+    timeout = checks.number(timeout, "timeout", above=0.0)
     for attempt in range(checks.count(retries, "retries", at_least=0) + 1):
         notebook = read(path)
         try:

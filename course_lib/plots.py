@@ -11,7 +11,7 @@ import base64
 import html
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -54,7 +54,8 @@ STYLE = {
     "image.interpolation": "nearest",
 }
 
-Bounds = tuple[tuple[float, float], tuple[float, float]]
+Number = float | int
+Bounds = tuple[tuple[Number, Number], tuple[Number, Number]]
 
 
 def use_style() -> None:
@@ -204,7 +205,7 @@ def contours(ax, log_prob_fn: Callable, bounds: Bounds, *, role: str = "model", 
     return _frame(ax, bounds, aspect)
 
 
-def scatter(ax, x, *, role: str = "data", size: float = 14, alpha: float = 0.6, ring: bool = False, label=None):
+def scatter(ax, x, *, role: str = "data", size: Number = 14, alpha: Number = 0.6, ring: bool = False, label=None):
     """Draw points (n, 2) in the colour of a role; with `ring`, as open circles that mark points drawn before."""
     points = _array(x, "x")
     if points.ndim != 2 or points.shape[1] != 2:
@@ -229,7 +230,7 @@ def curve(ax, x, y, *, role: str = "model", label: str | None = None, band=None,
     return ax
 
 
-def image_grid(ax, images, *, columns: int | None = None, vmin: float = 0.0, vmax: float = 1.0, gap: int = 1):
+def image_grid(ax, images, *, columns: int | None = None, vmin: Number = 0.0, vmax: Number = 1.0, gap: int = 1):
     """Draw images side by side in one Axes, in reading order.
 
     Args:
@@ -251,6 +252,7 @@ def image_grid(ax, images, *, columns: int | None = None, vmin: float = 0.0, vma
     n, channels, height, width = stack.shape
     columns = checks.count(math.ceil(math.sqrt(n)) if columns is None else columns, "columns")
     rows = math.ceil(n / columns)
+    vmax = checks.number(vmax, "vmax", above=checks.number(vmin, "vmin"))
     stack = np.clip((stack - vmin) / (vmax - vmin), 0.0, 1.0)
     canvas = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, channels))
     for i, image in enumerate(stack):
@@ -290,7 +292,7 @@ def _bounds(bounds) -> Bounds:
     return (x_min, x_max), (y_min, y_max)
 
 
-def _array(value: torch.Tensor | np.ndarray | Sequence[float], name: str) -> np.ndarray:
+def _array(value, name: str) -> np.ndarray:
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().double().numpy()
     try:
