@@ -172,13 +172,15 @@ class _PeakMemory:
     def _sample(self, pid: int) -> None:
         import psutil
 
-        while not self._done.wait(0.05):
+        while True:
             try:
                 kernel = psutil.Process(pid)
                 family = [kernel, *kernel.children(recursive=True)]
                 self.mb = max(self.mb, sum(process.memory_info().rss for process in family) / 2**20)
             except psutil.Error:
-                continue
+                pass
+            if self._done.wait(0.05):  # looked at once at least, however short the notebook
+                return
 
     def __enter__(self):
         return self
