@@ -19,10 +19,10 @@ MAX_DEPTH = 12
 MAX_NODES = 50_000
 MAX_TEXT = 20_000
 _HEAD = struct.Struct("<4sI")
-_NAMES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64", "complex128")  # fmt: skip
-DTYPES = {name: getattr(torch, name) for name in _NAMES}
+_NAMES = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128"
+DTYPES = {name: getattr(torch, name) for name in _NAMES.split()}
 _NAME_OF = {dtype: name for name, dtype in DTYPES.items()}
-_FLOAT_SUBCLASS, _INT_SUBCLASS = float.__float__, int.__int__
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, RuntimeError)
 
 
 class CodecError(ValueError):
@@ -51,33 +51,46 @@ class Opaque:
     text: str
 
 
-def encode(value, *, lenient: bool = False, max_bytes: int = MAX_BYTES) -> bytes:
+class _TooMuch(Exception):
+    pass
+
+
+def encode(value, *, lenient: bool = False, max_bytes: int = MAX_BYTES, max_nodes: int = MAX_NODES) -> bytes:
     """Bytes of a tree of tensors, numbers, text, None, tuples, lists, dicts with text keys, fixtures and seeds.
 
     Args:
         value: what to send.
         lenient: replace what cannot be sent by `Opaque` (for what an answer returned) instead of raising.
         max_bytes: the most raw tensor bytes in one message.
+        max_nodes: the most values in one message, the containers counted.
 
     Raises:
         CodecError: a value cannot be sent, and `lenient` is False.
     """
-    writer = _Writer(lenient, max_bytes)
-    tree = writer.node(value, 0)
+    writer = _Writer(lenient, max_bytes, max_nodes)
+    try:
+        tree = writer.node(value, 0)
+    except _TooMuch:
+        if not lenient:
+            raise CodecError("a value nested or long beyond measure") from None
+        tree, writer.blobs = ["o", "a value nested or long beyond measure"], []
     header = json.dumps(tree, separators=(",", ":")).encode()
     return b"".join([_HEAD.pack(MAGIC, len(header)), header, *writer.blobs])
 
 
 class _Writer:
-    def __init__(self, lenient: bool, max_bytes: int):
-        self.lenient, self.room, self.offset, self.blobs, self.nodes = lenient, max_bytes, 0, [], 0
+    def __init__(self, lenient: bool, max_bytes: int, max_nodes: int):
+        self.lenient, self.room, self.nodes = lenient, max_bytes, max_nodes
+        self.offset, self.blobs = 0, []
 
     def node(self, value, depth: int) -> list:
-        self.nodes += 1
+        self.nodes -= 1
+        if depth > MAX_DEPTH or self.nodes < 0:
+            raise _TooMuch
         try:
-            if depth > MAX_DEPTH or self.nodes > MAX_NODES:
-                raise CodecError("a value nested or long beyond measure")
             return self._node(value, depth)
+        except _TooMuch:
+            raise
         except CodecError as error:
             if not self.lenient:
                 raise
@@ -96,12 +109,12 @@ class _Writer:
         if issubclass(kind, torch.Tensor):
             return self._tensor(value)
         if issubclass(kind, int):
-            value = _INT_SUBCLASS(value)
+            value = int.__int__(value)  # the number itself, whatever a subclass says
             if value.bit_length() > 1024:
                 raise CodecError("an int of more than 300 digits")
             return ["i", hex(value)]
         if issubclass(kind, float):
-            return ["f", struct.pack("<d", _FLOAT_SUBCLASS(value)).hex()]
+            return ["f", struct.pack("<d", float.__float__(value)).hex()]
         if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
             return ["b", int(bool(value))]
         if kind.__module__ == "numpy" and hasattr(kind, "dtype") and getattr(value, "ndim", None) == 0:
@@ -112,7 +125,7 @@ class _Writer:
             return ["s", value.encode("utf-8", "replace").decode()]
         if kind is list or issubclass(kind, tuple):
             items = list(value) if kind is list else list(tuple.__iter__(value))
-            return ["l" if kind is list else "u", [self.node(item, depth + 1) for item in items[: MAX_NODES + 1]]]
+            return ["l" if kind is list else "u", [self.node(item, depth + 1) for item in items]]
         if kind is dict:
             if not all(type(key) is str for key in value):
                 raise CodecError("a dict whose keys are not text")
@@ -170,7 +183,7 @@ def decode(data: bytes, *, max_bytes: int = 2 * MAX_BYTES):
         value = reader.value(tree, 0)
     except CodecError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError, RuntimeError, MemoryError, struct.error) as error:  # fmt: skip
+    except (*_MALFORMED, MemoryError, struct.error) as error:
         raise CodecError(f"a malformed message ({type(error).__name__})") from None
     if reader.used != len(reader.blobs):
         raise CodecError(f"a message with {len(reader.blobs) - reader.used} bytes that belong to nothing")

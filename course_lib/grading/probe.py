@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import linecache
 import os
-import sys
 import sysconfig
 import time
 from collections.abc import Callable
@@ -21,11 +20,13 @@ from course_lib.grading import codec, fixtures, traps
 
 #: The most an answer may return in one call; no task returns a thousandth of it.
 MAX_OUTPUT = 4 * 2**20
+MAX_VALUES = 100
 _MAX_LINES = 5
 _NOT_THEIRS = tuple(
-    {os.path.realpath(path) + os.sep for path in sysconfig.get_paths().values()}
-    | {os.path.dirname(os.path.realpath(torch.__file__)) + os.sep, os.path.dirname(os.path.realpath(__file__)) + os.sep}
-)
+    os.path.realpath(folder) + os.sep
+    for folder in (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
+                   os.path.dirname(torch.__file__), os.path.dirname(__file__))
+)  # fmt: skip
 
 
 class Stop(BaseException):
@@ -86,7 +87,7 @@ def _record(answer: Callable, case: dict) -> dict:
     record["seconds"] = time.perf_counter() - before
     if record["error"]:
         return record
-    first = codec.encode(result, lenient=True, max_bytes=MAX_OUTPUT)
+    first = codec.encode(result, lenient=True, max_bytes=MAX_OUTPUT, max_nodes=MAX_VALUES)
     record["outputs"] = codec.decode(first)
     record["container"] = "tuple" if isinstance(result, tuple | list) else "single"
     record["mutated"] = [i for i, (now, then) in enumerate(zip(args, case["args"], strict=True)) if _changed(now, then)]
@@ -97,7 +98,7 @@ def _record(answer: Callable, case: dict) -> dict:
     if error:
         record["grad_error" if case["grad"] else "error"] = error
         return record
-    second = codec.encode(result, lenient=True, max_bytes=MAX_OUTPUT)
+    second = codec.encode(result, lenient=True, max_bytes=MAX_OUTPUT, max_nodes=MAX_VALUES)
     record["again"] = None if second == first else codec.decode(second)
     if case["grad"]:
         record["grads"], record["grad_error"] = _call(_gradients, [result, [again[i] for i in case["grad"]]])
@@ -174,5 +175,4 @@ def _error(error: BaseException) -> dict:
 def _ours(filename: str) -> bool:
     if filename.startswith("<frozen"):
         return True
-    path = os.path.realpath(filename)
-    return path.startswith(_NOT_THEIRS) or path.startswith(os.path.realpath(sys.base_prefix) + os.sep + "lib")
+    return os.path.realpath(filename).startswith(_NOT_THEIRS)

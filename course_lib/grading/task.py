@@ -62,7 +62,7 @@ class Task:
         mistakes: the bank of known wrong versions; of two that agree on every case the first is the diagnosis.
         next_step: one sentence for a student who has passed.
         outputs: the names of what is returned; more than one means that a tuple is returned.
-        rtol, atol: tolerances for float32; float64 inputs are held to a thousandth of them.
+        rtol, atol: tolerances for float32; with float64 inputs rtol/100 and atol/10.
         forbidden: dotted names (modules or functions) whose call makes the task trivial.
         compare: replaces the comparison of values: `compare(case, expected, got) -> bool`, both tuples of outputs.
         canonical: applied to expected and got alike before they are compared, to remove a freedom that the contract

@@ -1,0 +1,59 @@
+"""Judging with the tools as they were: a notebook may have patched `torch.allclose` or set another default dtype.
+
+The judge runs in the student's own process when it is called from a notebook. Namespaces are remembered when this
+module is imported; `pristine()` puts them, and the global switches of torch, back for as long as a verdict takes.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import json
+import math
+import operator
+import struct
+from collections.abc import Iterator
+
+import torch
+
+_SPACES = (builtins, math, operator, json, struct, torch, torch.Tensor, torch.linalg, torch.special, torch.autograd,
+           torch.nn.functional, torch.distributions)  # fmt: skip
+# A module's own bookkeeping is left alone, and so is "_", which an interactive session assigns to.
+_KEPT = [(space, {k: v for k, v in vars(space).items() if not k.startswith("__") and k != "_"}) for space in _SPACES]
+_IMPORT = builtins.__import__
+_ABSENT = object()
+_delete, _set = delattr, setattr
+
+
+@contextlib.contextmanager
+def pristine() -> Iterator[None]:
+    """Inside the block builtins, math, torch and its global switches are as they were; after it all patches are back."""
+    patched = []
+    for space, kept in _KEPT:
+        now = vars(space)
+        for name, value in kept.items():
+            found = now.get(name, _ABSENT)
+            if found is not value:
+                patched.append((space, name, found))
+                _set(space, name, value)
+    if builtins.__import__ is not _IMPORT:
+        patched.append((builtins, "__import__", builtins.__import__))
+        builtins.__import__ = _IMPORT
+    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    state = torch.random.get_rng_state()
+    try:
+        torch.set_default_dtype(torch.float32)
+        torch.use_deterministic_algorithms(False)
+        with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu"):
+            yield
+    finally:
+        torch.random.set_rng_state(state)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+        for space, name, value in patched:
+            if value is _ABSENT:
+                _delete(space, name)
+            else:
+                _set(space, name, value)
