@@ -58,10 +58,11 @@ class Sandbox:
         bubblewrap: whether to use it where it is installed.
     """
 
-    def __init__(self, request: Callable[[str], bytes], *, timeout: float = 10.0, memory: int = 2048, output: int = 4000,
-                 hide: tuple[Path, ...] = (), bubblewrap: bool = True):  # fmt: skip
+    def __init__(self, request: Callable[[str], bytes], *, timeout: float = 10.0, memory: int = 2048,
+                 output: int = 4000, hide: tuple[Path, ...] = (), bubblewrap: bool = True):  # fmt: skip
         self.request, self.timeout = request, timeout
         self._sent: set[str] = set()
+        self._killed = False
         self.config = {"timeout": timeout, "memory": memory, "output": output}
         self.hide = [folder for folder in (*_answers(), *hide) if folder.is_dir()]
         self.bubblewrap = bubblewrap
@@ -123,6 +124,8 @@ class Sandbox:
         code = json.dumps([[cell.source, cell.grade_id, cell.number] for cell in cells]).encode()
         outcomes: dict[str, Outcome] = {}
         while remaining := [task for task in tasks if task not in outcomes]:
+            if self._killed:
+                raise SandboxError("grading was stopped")
             if self.process is None:
                 self.start()
             current = remaining[0]
@@ -144,6 +147,12 @@ class Sandbox:
                 if current not in outcomes and current in remaining:
                     outcomes[current] = Outcome("crashed", f"The sandbox was lost while it ran ({error}).")
         return outcomes
+
+    def kill(self) -> None:
+        """End the worker at once, from any thread; whoever waits for it gets a SandboxError."""
+        self._killed = True
+        if (process := self.process) is not None:
+            process.kill()
 
     def close(self) -> None:
         """End the worker and everything below it."""
@@ -223,8 +232,8 @@ def _weaker(wrapped: bool, nested: bool) -> str | None:
         return None
     if wrapped:
         return (
-            "This machine allows no namespaces inside bubblewrap: submissions share one scratch folder and process list, "
-            "so that a hostile one could disturb the next."
+            "This machine allows no namespaces inside bubblewrap: submissions share one scratch folder and "
+            "process list, so that a hostile one could disturb the next."
         )
     if nested:
         return (
