@@ -33,7 +33,7 @@ class Density:
         """
         checks.data(x, "x", dim=self.dim)
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        return torch.cat([self._log_prob(block) for block in wide.split(2**15)]).to(x.dtype)
+        return torch.cat([self._log_prob(block) for block in wide.split(2**11)]).to(x.dtype)
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
         """Draw n points (n, dim) in torch's default dtype, on the generator's device."""
@@ -42,7 +42,7 @@ class Density:
     def entropy(self) -> float:
         """Differential entropy -E[log p(x)] in nats, by quadrature or in closed form; the same on every call."""
         if self._entropy is None:
-            self._entropy = float(self._compute_entropy())
+            self._entropy = self._compute_entropy()
         return self._entropy
 
     def __repr__(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 
 from course_lib import checks, gaussian
@@ -44,21 +43,25 @@ class GaussianMixture(Density):
         return x.to(torch.get_default_dtype()).to(generator.device if generator is not None else "cpu")
 
     def _compute_entropy(self) -> float:
-        """-sum_k w_k E_k[log p]: Gauss-Hermite nodes up to 3 dimensions, above that 2^18 draws with a fixed seed."""
+        """-sum_k w_k E_k[log p]: in closed form, by quadrature up to 3 dimensions, above that from 2^18 seeded draws.
+
+        The trapezoid rule on +-9 standard deviations of each component is exact to rounding as long as its spacing
+        (0.009, 0.15 and 0.6 of them in 1, 2 and 3 dimensions) is finer than the components it meets there.
+        """
         if len(self.weights) == 1:
-            return 0.5 * self.dim * math.log(2 * math.pi * math.e) + 0.5 * torch.logdet(self.covs[0])
+            return 0.5 * self.dim * math.log(2 * math.pi * math.e) + 0.5 * float(torch.logdet(self.covs[0]))
         if self.dim > 3:
             generator = torch.Generator().manual_seed(0)
             draws = gaussian.sample_mixture(self.weights, self.means, self.covs, 2**18, generator)
-            return -self.log_prob(draws).mean()
-        nodes, weights = (torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss((96, 48, 20)[self.dim - 1]))
+            return -float(self.log_prob(draws).mean())
+        nodes = torch.linspace(-9, 9, (2001, 121, 31)[self.dim - 1], dtype=torch.float64)
         eps = torch.cartesian_prod(*[nodes] * self.dim).reshape(-1, self.dim)
-        share = torch.cartesian_prod(*[weights / weights.sum()] * self.dim).reshape(-1, self.dim).prod(1)
+        share = (-0.5 * eps.square().sum(1)).softmax(0)
         factors = torch.linalg.cholesky(self.covs)
         means = [
             -(share * self.log_prob(mu + eps @ factor.mT)).sum() for mu, factor in zip(self.means, factors, strict=True)
         ]
-        return self.weights @ torch.stack(means)
+        return float(self.weights @ torch.stack(means))
 
 
 class RingOfGaussians(GaussianMixture):

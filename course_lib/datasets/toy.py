@@ -6,6 +6,7 @@ mean negative log-likelihood any model can reach.
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -60,7 +61,7 @@ class TwoMoons(Density):
             ((grid - grid.new_tensor([1.0, 0.5])).norm(dim=1) - 1).abs() < pad
         )
         log_p = self.log_prob(grid[near])
-        return -(log_p.exp() * log_p).sum() * step**2
+        return -float((log_p.exp() * log_p).sum()) * step**2
 
 
 class Circles(Density):
@@ -107,7 +108,7 @@ class Circles(Density):
         nodes, weights = _gauss_legendre(16, edges)
         r = edges + self.noise * nodes
         log_p = self._radial(r)
-        return -(self.noise * weights * 2 * math.pi * r * log_p.exp() * log_p).sum()
+        return -float((self.noise * weights * 2 * math.pi * r * log_p.exp() * log_p).sum())
 
 
 class Checkerboard(Density):
@@ -201,9 +202,9 @@ def density(name: str, **options) -> Density:
         ValueError: an unknown name (with the nearest known one) or an unknown option.
     """
     build = DENSITIES[checks.one_of(name, "name", DENSITIES)]
-    known = build.__init__.__code__.co_varnames[1 : build.__init__.__code__.co_argcount] if options else ()
+    known = list(inspect.signature(build).parameters)
     for option in options:
-        checks.one_of(option, f"option of {name}", known)
+        checks.one_of(option, f"option of {name}", known or ["none"])
     return build(**options)
 
 
