@@ -153,7 +153,8 @@ class _Writer:
             )  # before it is copied: an expanded tensor costs nothing until then
             if size > self.room:
                 raise CodecError(f"a tensor of shape {tuple(value.shape)}, far larger than the answer")
-            flat = value.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
+            # clone, not contiguous: an expanded tensor of one element counts as contiguous and still has stride 0
+            flat = value.detach().resolve_conj().resolve_neg().reshape(-1).clone(memory_format=torch.contiguous_format)
             blob = flat.view(torch.uint8).numpy().tobytes() if size else b""
         start, self.offset, self.room = self.offset, self.offset + size, self.room - size
         self.blobs.append(blob)

@@ -159,14 +159,23 @@ def gradient_agrees(task: Task, case: Case, position: int, got, want: torch.Tens
     if not is_tensor(got) or got.shape != want.shape:
         return False
     rtol, atol = tolerances(task, case)
-    got, want = got.double(), want.double()
-    if position in case.symmetric:
-        got, want = (0.5 * (g + g.mT) for g in (got, want))
+    got, want = _free(case, position, got), _free(case, position, want)
+    exact = _free(case, position, exact) if is_tensor(exact) else None
     defined = want.isfinite()
     largest = float(want[defined].abs().max()) if bool(defined.any()) else 0.0
     atol = atol * max(1.0, largest)  # rounding in a sum goes with its largest term
     slack = rounding(want, exact)
     return bool((agree(got, want, 3 * rtol, 3 * atol, slack=slack) | ~defined).all())
+
+
+def _free(case: Case, position: int, gradient: torch.Tensor) -> torch.Tensor:
+    """The part of a gradient that the contract fixes: that of a symmetric matrix, or of a vector that sums to one."""
+    gradient = gradient.double()
+    if position in case.symmetric:
+        gradient = 0.5 * (gradient + gradient.mT)
+    if position in case.simplex:
+        gradient = gradient - gradient.mean(-1, keepdim=True)
+    return gradient
 
 
 def show(name: str, got: torch.Tensor, want: torch.Tensor, right: torch.Tensor) -> str:

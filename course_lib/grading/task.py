@@ -38,6 +38,8 @@ class Case:
             `codec.Seeded`.
         grad: positions of float-tensor arguments whose gradient is compared.
         symmetric: positions among `grad` whose gradient is symmetrised over the last two axes before it is compared.
+        simplex: positions among `grad` whose last axis sums to one, so that an answer may divide by that sum: only
+            the gradient within the simplex is compared.
         edge: the contract names this corner (tails, empty bins, a singular matrix).
     """
 
@@ -45,6 +47,7 @@ class Case:
     args: tuple
     grad: tuple[int, ...] = ()
     symmetric: tuple[int, ...] = ()
+    simplex: tuple[int, ...] = ()
     edge: bool = False
 
 

@@ -115,7 +115,7 @@ def _log_prob_cases(g):
     def one(n, d, dtype, label, grad=(0, 1, 2), far=1.0, edge=False):
         x = far * draw.normal(g, n, d, dtype=dtype)
         args = (x, draw.normal(g, d, dtype=dtype), draw.covariance(g, d, dtype))
-        return Case(label, args, grad=grad, symmetric=(2,) if grad else (), edge=edge)
+        return Case(label, args, grad=grad, symmetric=(2,), edge=edge)
 
     return [
         one(2, 2, F64, "2 points in the plane"),
@@ -203,7 +203,7 @@ def _e_cases(g):
         if far is not None:
             x = torch.cat([x[:1], far * torch.nn.functional.normalize(x, dim=1)])
         args = (x, draw.simplex(g, k, dtype=dtype), means, draw.covariances(g, k, d, dtype))
-        return Case(label, args, grad=grad, symmetric=(3,) if grad else (), edge=far is not None)
+        return Case(label, args, grad=grad, symmetric=(3,), simplex=(1,), edge=far is not None)
 
     def far_and_alike(dtype, distance):
         # Equal covariances and means on one line: which component is nearest is beyond doubt, whatever the rounding.
@@ -303,7 +303,7 @@ def _with_covs(change):
 def _m_cases(g):
     def one(n, k, d, dtype, label):
         x = draw.normal(g, n, d, dtype=dtype) + draw.uniform(g, -2, 2, d, dtype=dtype)
-        return Case(label, (x, draw.simplex(g, n, k, dtype=dtype)), grad=(0, 1))
+        return Case(label, (x, draw.simplex(g, n, k, dtype=dtype)), grad=(0, 1), simplex=(1,))
 
     def hard(n, k, d, dtype, label):
         owner = torch.arange(n) % k
