@@ -50,12 +50,12 @@ def kde_log_prob(f):
     return f(points(40, 2, 0), 2.0 * points(25, 2, 1), 0.3)
 
 
-@twin("course_lib.models.densities.e_step")
+@twin("course_lib.models.mixture.e_step")
 def e_step(f):
     return f(points(50, 2, 2), *mixture(3, 2, 3))
 
 
-@twin("course_lib.models.densities.m_step")
+@twin("course_lib.models.mixture.m_step")
 def m_step(f):
     return f(points(50, 2, 4), torch.softmax(points(50, 3, 5), dim=1))
 
