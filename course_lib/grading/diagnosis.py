@@ -15,14 +15,16 @@ that agree on every case the one declared first is named.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 
 from course_lib.grading.compare import agree, is_tensor, number, outputs_of, tolerances
-from course_lib.grading.task import Case, Task
+from course_lib.grading.task import Case, Mistake, Task
 
 
 @dataclass(frozen=True)
@@ -31,165 +33,172 @@ class Diagnosis:
     sentence: str
 
 
-def diagnose(task: Task, cases: list[Case], seen: list[dict], right: list[dict], bank) -> Diagnosis | None:
+class Records:
+    """What one function does in each case, run when first looked at: most mistakes are ruled out by the first case."""
+
+    def __init__(self, task: Task, cases: list[Case], record: Callable[[int], dict]):
+        self.task, self.cases = task, cases
+        self.record = functools.cache(record)
+        self.numbers = functools.cache(lambda i: _numbers(task, cases[i], self.record(i)))
+
+
+def diagnose(
+    task: Task, got: Records, right: Records, bank: list[tuple[Mistake, Records]], first: int
+) -> Diagnosis | None:
     """The mistake that explains an answer in every case, or None.
 
     Args:
-        task, cases: what was asked.
-        seen, right: records of the answer and of the reference, one a case.
-        bank: called without arguments, gives (mistake, its records) for every known mistake; run only when needed.
+        task: what was asked.
+        got, right: what the answer and the reference do.
+        bank: what every known mistake does.
+        first: the case to look at first, in which the answer is known to fail.
     """
-    look = _Look(task, cases, seen, right)
-    if any(values is None and not record["error"] for values, record in zip(look.got, seen, strict=True)):
+    look = _Look(task, got, right, first)
+    if any(got.numbers(i) is None and not got.record(i)["error"] for i in look.order):
         return None  # an answer that gives nothing comparable in some case fits no mistake
-    if all(record["error"] for record in right):
-        return None
-    known = [(mistake, records) for mistake, records in bank() if not look.right_like(records)]
-    for mistake, records in known:
-        if look.same(records):
+    for mistake, records in bank:
+        if look.same(records) and not look.right_like(records):
             return Diagnosis(mistake.name, mistake.sentence)
     for change in _SHAPES:
         if look.same(right, change.test):
             return Diagnosis(change.name, change.sentence)
-    for change, (mistake, records) in itertools.product(_SHAPES, known):
+    for change, (mistake, records) in itertools.product(_SHAPES, bank):
         if look.same(records, change.test):
             return Diagnosis(mistake.name, f"{mistake.sentence} {change.sentence}")
     if (found := _simple(look)) is not None:
         return found
-    for mistake, records in known:
-        if (factor := look.factor(look.numbers(records))) is not None:
+    for mistake, records in bank:
+        if (factor := look.factor(records)) is not None:
             besides = "the sign is turned" if factor == -1 else f"it is {factor:.4g} times that"
             return Diagnosis(mistake.name, f"{mistake.sentence} Besides, {besides}.")
-    for (one, first), (two, second) in itertools.combinations(known, 2):
-        if look.both(look.numbers(first), look.numbers(second)):
+    for (one, a), (two, b) in itertools.combinations(bank, 2):
+        if look.both(a, b):
             return Diagnosis(f"{one.name}+{two.name}", f"Two things at once. {one.sentence} {two.sentence}")
     return None
 
 
 class _Look:
-    """Comparisons of an answer's records with others', in float64 and at ten times the tolerance of the task."""
+    """Comparisons of an answer with other functions, in float64 and at ten times the tolerance of the task."""
 
-    def __init__(self, task: Task, cases: list[Case], seen: list[dict], right: list[dict]):
-        self.task, self.cases, self.seen, self.right = task, cases, seen, right
-        self.limits = [tuple(10 * t for t in tolerances(task, case)) for case in cases]
-        self.got, self.want = self.numbers(seen), self.numbers(right)
+    def __init__(self, task: Task, got: Records, right: Records, first: int):
+        self.task, self.got, self.right = task, got, right
+        self.order = [first, *(i for i in range(len(got.cases)) if i != first)]
+        self.strict = [tolerances(task, case) for case in got.cases]
+        self.limits = [(10 * rtol, 10 * atol) for rtol, atol in self.strict]
 
-    def numbers(self, records: list[dict]) -> list[tuple | None]:
-        return [_numbers(self.task, case, record) for case, record in zip(self.cases, records, strict=True)]
-
-    def right_like(self, records: list[dict]) -> bool:
+    def right_like(self, records: Records) -> bool:
         """Whether these records are right in everything: a mistake that is right on these inputs explains nothing."""
-        return self._alike(records, self.numbers(records), self.right, self.want)
+        return self._alike(records, self.right, self.strict)
 
-    def same(self, records: list[dict], change=None) -> bool:
+    def same(self, records: Records, change=None) -> bool:
         """Whether the answer does what `records` do: equal values, or values related by `change` where they differ."""
-        return self._alike(self.seen, self.got, records, self.numbers(records), change)
+        return self._alike(self.got, records, self.limits, change)
 
-    def _alike(self, mine: list[dict], got: list, theirs: list[dict], want: list, change=None) -> bool:
+    def _alike(self, mine: Records, theirs: Records, limits: list, change=None) -> bool:
         changed, as_right = False, True  # as_right: the values are the right ones, so something else must be wrong
-        for i, (a, b, gots, wants) in enumerate(zip(mine, theirs, got, want, strict=True)):
+        for i in self.order:
+            a, b = mine.record(i), theirs.record(i)
             if a["error"] or b["error"]:
                 if not (a["error"] and b["error"]) or a["error"]["type"] != b["error"]["type"]:
                     return False
                 as_right = False
                 continue
-            if gots is None or wants is None:
+            got, want, truth = mine.numbers(i), theirs.numbers(i), self.right.numbers(i) or ()
+            if got is None or want is None:
                 return False
-            for g, w in zip(gots, wants, strict=True):
-                if not _equal(g, w, *self.limits[i]):
-                    if change is None or not change(g, w, *self.limits[i]):
+            for g, w in zip(got, want, strict=True):
+                if not _equal(g, w, *limits[i]):
+                    if change is None or not change(g, w, *limits[i]):
                         return False
                     changed = True
-            truth = self.want[i] or ()
-            as_right &= len(truth) == len(wants) and all(
-                map(lambda w, t, i=i: _equal(w, t, *self.limits[i]), wants, truth)
-            )
+            as_right = as_right and all(_equal(w, t, *limits[i]) for w, t in zip(want, truth, strict=True))
         if change is not None and not changed:
             return False
-        return not as_right or self._same_side_effects(mine, theirs, dtypes=change is None)
+        return not as_right or self._same_conduct(mine, theirs, dtypes=change is None)
 
-    def _same_side_effects(self, mine: list[dict], theirs: list[dict], *, dtypes: bool) -> bool:
-        for case, limits, a, b in zip(self.cases, self.limits, mine, theirs, strict=True):
+    def _same_conduct(self, mine: Records, theirs: Records, *, dtypes: bool) -> bool:
+        """Whether two functions with the right values are alike in the rest: dtypes, arguments, gradients."""
+        for i in self.order:
+            a, b = mine.record(i), theirs.record(i)
             if a["mutated"] != b["mutated"] or (dtypes and _dtypes(a) != _dtypes(b)):
                 return False
             if (a["again"] is None) != (b["again"] is None) or bool(a["grad_error"]) != bool(b["grad_error"]):
                 return False
-            if not case.grad or a["grad_error"]:
+            if not mine.cases[i].grad or a["grad_error"]:
                 continue
             if len(a["grads"] or []) != len(b["grads"] or []):
                 return False
             for got, want in zip(a["grads"] or [], b["grads"] or [], strict=True):
-                if not is_tensor(got) or not is_tensor(want):
-                    return False
                 finite = want[want.isfinite()]
                 scale = max(1.0, float(finite.abs().max()) if finite.numel() else 0.0)
-                if not _equal(got.double(), want.double(), limits[0], limits[1] * scale):
+                if not _equal(got.double(), want.double(), self.limits[i][0], self.limits[i][1] * scale):
                     return False
         return True
 
-    def pairs(self, want: list) -> list | None:
-        """(limits, got, want) of every output in every case, or None if one side lacks some."""
-        if any(g is None or w is None for g, w in zip(self.got, want, strict=True)):
-            return None
-        rows = zip(self.limits, self.got, want, strict=True)
-        return [(limits, g, w) for limits, gots, wants in rows for g, w in zip(gots, wants, strict=True)]
+    def pairs(self, other: Records, turn: bool = False) -> Iterator[tuple | None]:
+        """(limits, got, want) of every output in every case, or None where one side lacks it."""
+        for i in self.order:
+            got, want = self.got.numbers(i), other.numbers(i)
+            if got is None or want is None:
+                yield None
+                return
+            yield from ((self.limits[i], g, w) for g, w in zip(got, want[::-1] if turn else want, strict=True))
 
-    def factor(self, want: list) -> float | None:
-        """c if the answer is c times `want` everywhere, c neither 0 nor 1."""
-        pairs = self.pairs(want)
-        if pairs is None or len(self.task.outputs) > 1 or any(g.shape != w.shape for _, g, w in pairs):
-            return None
-        got, want_ = (torch.cat([pair[i].reshape(-1) for pair in pairs]) for i in (1, 2))
-        usable = got.isfinite() & want_.isfinite() & (want_.abs() > 1e-6)
-        if int(usable.sum()) < 2:
-            return None
-        at = int(torch.where(usable, want_.abs(), -torch.ones_like(want_)).argmax())
-        found = float(got[at] / want_[at])
-        if abs(found) < 1e-3 or abs(found - 1) < 1e-3:
-            return None
-        found = float(round(found)) if abs(found - round(found)) < 1e-4 else found
-        return found if all(_equal(g, found * w, *limits) for limits, g, w in pairs) else None
+    def fits(self, relation, other: Records, turn: bool = False) -> bool:
+        """Whether relation(got, want, rtol, atol) holds of every output in every case."""
+        return all(pair is not None and relation(pair[1], pair[2], *pair[0]) for pair in self.pairs(other, turn))
 
-    def both(self, first: list, second: list) -> bool:
+    def factor(self, other: Records) -> float | None:
+        """c if the answer is c times the other's result everywhere, c neither 0 nor 1."""
+        found = None
+        for pair in self.pairs(other):
+            if pair is None or len(self.task.outputs) > 1 or pair[1].shape != pair[2].shape:
+                return None
+            limits, got, want = pair
+            usable = got.isfinite() & want.isfinite() & (want.abs() > 1e-6)
+            if found is None and bool(usable.any()):
+                at = int(torch.where(usable, want.abs(), -torch.ones_like(want)).argmax())
+                found = float(got.reshape(-1)[at] / want.reshape(-1)[at])
+                found = float(round(found)) if abs(found - round(found)) < 1e-4 else found
+            if found is not None and not _equal(got, found * want, *limits):
+                return None
+        return None if found is None or abs(found) < 1e-3 or abs(found - 1) < 1e-3 else found
+
+    def both(self, first: Records, second: Records) -> bool:
         """Whether the answer is what two mistakes give together: in every output their effects added, or multiplied."""
-        rows = list(zip(self.limits, self.got, self.want, first, second, strict=True))
-        if any(part is None for row in rows for part in row):
+        return any(all(self._joined(i, join, first, second) for i in self.order) for join in _JOINS)
+
+    def _joined(self, i: int, join, first: Records, second: Records) -> bool:
+        sides = [side.numbers(i) for side in (self.got, self.right, first, second)]
+        if None in sides:
             return False
-        flat = [(limits, *parts) for limits, *values in rows for parts in zip(*values, strict=True)]
-        if any(len({value.shape for value in parts}) > 1 for _, *parts in flat):
-            return False
-        for join in (lambda r, a, b: a + (b - r), lambda r, a, b: a * (b / r)):
-            if all(_equal(g, _joined(join, r, a, b), *limits) for limits, g, r, a, b in flat):
-                return True
-        return False
+        for got, right, one, two in zip(*sides, strict=True):
+            if not got.shape == right.shape == one.shape == two.shape:
+                return False
+            whole = join(right, one, two)
+            alone = torch.where(one == right, two, one)  # where joining is undefined (inf − inf): the one that matters
+            if not _equal(got, torch.where(whole.isfinite(), whole, alone), *self.limits[i]):
+                return False
+        return True
 
 
-def _joined(join, right: torch.Tensor, one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
-    """Two effects joined; where that is undefined (inf − inf, 0/0) the one that changed something."""
-    whole = join(right, one, two)
-    return torch.where(whole.isfinite(), whole, torch.where(one == right, two, one))
+_JOINS = (lambda right, one, two: one + (two - right), lambda right, one, two: one * (two / right))
 
 
 def _simple(look: _Look) -> Diagnosis | None:
     """A simple change of the right answer that explains every case."""
-    pairs = look.pairs(look.want)
-    if not pairs:
-        return None
     for change in _VALUES:
-        if all(change.test(g, w, *limits) for limits, g, w in pairs):
+        if look.fits(change.test, look.right):
             return Diagnosis(change.name, change.sentence)
-    if len(look.task.outputs) == 2:
-        turned = look.pairs([None if want is None else want[::-1] for want in look.want])
-        if turned and all(_equal(g, w, *limits) for limits, g, w in turned):
-            first, second = look.task.outputs
-            return Diagnosis(
-                "swapped_outputs", f"The two results come in the wrong order: first {first}, then {second}."
-            )
-    if (factor := look.factor(look.want)) is not None:
+    outputs = look.task.outputs
+    if len(outputs) == 2 and look.fits(_equal, look.right, turn=True):
+        text = f"The two results come in the wrong order: first {outputs[0]}, then {outputs[1]}."
+        return Diagnosis("swapped_outputs", text)
+    if (factor := look.factor(look.right)) is not None:
         text = f"Everywhere you return {factor:.6g} times the right answer: a constant factor is wrong."
         return Diagnosis("constant_factor", text)
-    if len(look.task.outputs) == 1 and all(g.shape == w.shape for _, g, w in pairs):
-        shift = torch.cat([(g - w).reshape(-1) for _, g, w in pairs])
+    if len(outputs) == 1 and look.fits(lambda got, want, *_: got.shape == want.shape, look.right):
+        shift = torch.cat([(got - want).reshape(-1) for _, got, want in look.pairs(look.right)])
         shift = shift[shift.isfinite()]
         if len(shift) > 3 and float(shift.abs().min()) > 1e-3 and float(shift.max() - shift.min()) < 1e-4:
             text = f"Everywhere you are off by {float(shift.mean()):+.6g}: a constant term is wrong or missing."

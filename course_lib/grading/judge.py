@@ -12,7 +12,7 @@ import torch
 
 from course_lib.grading import codec, compare, probe
 from course_lib.grading.compare import Fault, is_tensor
-from course_lib.grading.diagnosis import diagnose
+from course_lib.grading.diagnosis import Records, diagnose
 from course_lib.grading.pristine import pristine
 from course_lib.grading.task import Case, Result, Task
 from course_lib.grading.verdicts import crashed, out_of_memory, outcome, timed_out, which
@@ -118,6 +118,10 @@ def _records(task: Task, function, cases: list[Case]) -> list[dict]:
     return codec.decode(probe.observe(function, _message(task, cases), guard=False))["records"]
 
 
+def _lazily(task: Task, cases: list[Case], function) -> Records:
+    return Records(task, cases, lambda i: _records(task, function, [cases[i]])[0])
+
+
 def _faults(task: Task, i: int, case: Case, record: dict, right: dict) -> list[Fault]:
     """Everything that is wrong in one case, at most one fault of each stage."""
     if right["error"]:
@@ -219,7 +223,9 @@ def _explain(task: Task, cases: list[Case], seen: list[dict], right: list[dict],
     error = record["error"] if fault.stage == "error" else record["grad_error"] if fault.stage == "gradient" else None
     if error and (error["type"] == "MemoryError" or "can't allocate memory" in error["message"]):
         return out_of_memory(task, cases, fault.case)
-    found = diagnose(task, cases, seen, right, lambda: [(m, _records(task, m.answer, cases)) for m in task.mistakes])
+    known = [(mistake, _lazily(task, cases, mistake.answer)) for mistake in task.mistakes]
+    sides = (Records(task, cases, side.__getitem__) for side in (seen, right))
+    found = diagnose(task, *sides, known, fault.case)
     good = len(cases) - len({fault.case for fault in faults})
     share = f" It is right in {good} of {len(cases)} checks." if good else ""
     sentence = found.sentence if found else f"{fault.text}{share}"

@@ -27,7 +27,7 @@ _delete, _set = delattr, setattr
 
 @contextlib.contextmanager
 def pristine() -> Iterator[None]:
-    """Inside the block builtins, math, torch and its global switches are as they were; after it all patches are back."""
+    """Inside the block builtins, math, torch and its switches are as they were; after it all patches are back."""
     patched = []
     for space, kept in _KEPT:
         now = vars(space)
