@@ -146,9 +146,8 @@ def _run(notebook, folder: Path, timeout: float, env: dict[str, str]) -> Report:
     from nbclient import NotebookClient
 
     client = NotebookClient(notebook, timeout=timeout, startup_timeout=60, record_timing=False, kernel_name="python3",
+                            extra_arguments=["--log-level=40"],  # errors only: its warnings are not the reader's
                             shutdown_kernel="immediate", resources={"metadata": {"path": str(folder)}})  # fmt: skip
-    client.create_kernel_manager()
-    client.km.extra_arguments = ["--log-level=40"]  # errors only: a kernel's warnings are not the reader's business
     start = time.perf_counter()
     with _PeakMemory() as peak, client.setup_kernel(env={**os.environ, **env}):
         peak.watch(client.km.provisioner.pid)

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -65,8 +64,8 @@ def jupyterlab(folder: Path, scratch: Path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
-               "--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}", "--allow-root",
-               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # fmt: skip
+               "--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}",
+               "--allow-root", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # fmt: skip
     env = {**os.environ, **{name: str(scratch / sub) for name, sub in own.items()}}
     log = scratch / "jupyterlab.log"
     with log.open("w") as output:
@@ -126,12 +125,21 @@ def run_all(page, seconds: float = 180) -> None:
     page.wait_for_function(DONE, timeout=1000 * seconds, polling=100)
 
 
+def images(page) -> list[dict]:
+    """The pictures in outputs: alternative text, natural width in pixels, and whether it is a live control's."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll('.jp-OutputArea img')].map(image => (
+            {alt: image.alt, width: image.naturalWidth, live: image.closest('.widget-vbox') !== null}))"""
+    )
+
+
 def latencies(page, handle, presses: int) -> list[float]:
     """Milliseconds from a key press on a slider's handle to the decoded changed picture, one per press.
 
-    Measured inside the page, so the test's own calls do not count. The keys alternate, right and left.
+    Measured inside the page, so the test's own calls do not count. The keys alternate between two positions.
     """
     handle.focus()
+    keys = _keys(handle)
     times = []
     for i in range(presses):
         page.evaluate(
@@ -141,7 +149,8 @@ def latencies(page, handle, presses: int) -> list[float]:
                 const before = image.src;
                 window.courseLatency = new Promise((resolve, reject) => {
                     let start = 0;
-                    handle.addEventListener('keydown', () => { start = performance.now(); }, {once: true, capture: true});
+                    const press = () => { start = performance.now(); };
+                    handle.addEventListener('keydown', press, {once: true, capture: true});
                     const look = () => {
                         const now = box.querySelector('img');
                         if (start && now.src !== before && now.complete && now.naturalWidth > 0)
@@ -154,11 +163,36 @@ def latencies(page, handle, presses: int) -> list[float]:
             }""",
             handle,
         )
-        page.keyboard.press("ArrowRight" if i % 2 == 0 else "ArrowLeft")
+        page.keyboard.press(keys[i % 2])
         times.append(page.evaluate("() => window.courseLatency"))
         page.wait_for_timeout(50)
     return times
 
 
-def median(times: list[float]) -> float:
-    return statistics.median(times)
+def _keys(handle) -> tuple[str, str]:
+    """The arrow key that moves the slider from where it stands, and the one that moves it back."""
+    at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
+    return ("ArrowLeft", "ArrowRight") if at_end else ("ArrowRight", "ArrowLeft")
+
+
+def hold(page, handle, presses: int) -> tuple[float, int]:
+    """Hold an arrow key for some repeats: (ms from release to the last new picture, at least 0; pictures drawn)."""
+    handle.focus()
+    key = _keys(handle)[0]
+    page.evaluate(
+        """handle => {
+            const image = handle.closest('.widget-vbox').querySelector('img');
+            window.courseDrawn = [];
+            window.courseWatch = new MutationObserver(() => window.courseDrawn.push(performance.now()));
+            window.courseWatch.observe(image, {attributes: true, attributeFilter: ['src']});
+        }""",
+        handle,
+    )
+    for _ in range(presses):
+        page.keyboard.down(key)  # a second `down` without an `up` is a repeat
+        page.wait_for_timeout(15)
+    page.keyboard.up(key)
+    released = page.evaluate("() => performance.now()")
+    page.wait_for_timeout(3000)
+    drawn = page.evaluate("() => { window.courseWatch.disconnect(); return window.courseDrawn; }")
+    return max(0.0, drawn[-1] - released) if drawn else 0.0, len(drawn)
