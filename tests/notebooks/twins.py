@@ -69,3 +69,8 @@ def gaussian_log_prob(f):
 @twin("course_lib.metrics.monte_carlo_kl")
 def monte_carlo_kl(f):
     return f(points(30, 1, 8)[:, 0], points(30, 1, 9)[:, 0])
+
+
+@twin("course_lib.gaussian.mixture_log_prob")
+def mixture_log_prob(f):
+    return f(points(30, 2, 10), *mixture(3, 2, 11)), f(1e3 + points(5, 2, 12), *mixture(3, 2, 11))
