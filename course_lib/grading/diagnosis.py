@@ -65,6 +65,8 @@ def diagnose(
     for change, (mistake, records) in itertools.product(_SHAPES, bank):
         if look.same(records, change.test):
             return Diagnosis(mistake.name, f"{mistake.sentence} {change.sentence}")
+    if look.right_values():
+        return None
     if (found := _simple(look)) is not None:
         return found
     for mistake, records in bank:
@@ -89,6 +91,10 @@ class _Look:
     def right_like(self, records: Records) -> bool:
         """Whether these records are right in everything: a mistake that is right on these inputs explains nothing."""
         return self._alike(records, self.right, self.strict)
+
+    def right_values(self) -> bool:
+        """Whether all values are right, so that what is wrong is the kind of thing returned, or the conduct."""
+        return self.fits(_equal, self.right)
 
     def same(self, records: Records, change=None) -> bool:
         """Whether the answer does what `records` do: equal values, or values related by `change` where they differ."""

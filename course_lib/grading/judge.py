@@ -234,7 +234,8 @@ def _explain(task: Task, cases: list[Case], seen: list[dict], right: list[dict],
         example += f"\n{fault.example}"
     elif found and fault.stage != "error":
         example += f"\n{fault.text}"
-    trace = "\n".join(f"line {number}, in {name}: {text}" for number, name, text in error["lines"]) if error else ""
+    lines = error["lines"] if error else []
+    trace = "\n".join(dict.fromkeys(f"line {number}, in {name}: {text}" for number, name, text in lines))
     if found and error:
         example += f"\n{fault.text}"
     status = "error" if fault.stage == "error" else "wrong"

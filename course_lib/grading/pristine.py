@@ -20,40 +20,50 @@ _SPACES = (builtins, math, operator, json, struct, torch, torch.Tensor, torch.li
            torch.nn.functional, torch.distributions)  # fmt: skip
 # A module's own bookkeeping is left alone, and so is "_", which an interactive session assigns to.
 _KEPT = [(space, {k: v for k, v in vars(space).items() if not k.startswith("__") and k != "_"}) for space in _SPACES]
-_IMPORT = builtins.__import__
+_KEPT[0][1]["__import__"] = builtins.__import__
 _ABSENT = object()
-_delete, _set = delattr, setattr
+_delete, _set, _id = delattr, setattr, id
 
 
 @contextlib.contextmanager
 def pristine() -> Iterator[None]:
-    """Inside the block builtins, math, torch and its switches are as they were; after it all patches are back."""
-    patched = []
-    for space, kept in _KEPT:
+    """Inside the block builtins, math, torch and its switches are as they were; after it all patches are back.
+
+    What the block itself patches is undone when it ends.
+    """
+    patched = {}
+    for number, (space, kept) in enumerate(_KEPT):
         now = vars(space)
         for name, value in kept.items():
             found = now.get(name, _ABSENT)
             if found is not value:
-                patched.append((space, name, found))
+                patched[number, name] = found
                 _set(space, name, value)
-    if builtins.__import__ is not _IMPORT:
-        patched.append((builtins, "__import__", builtins.__import__))
-        builtins.__import__ = _IMPORT
     dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
-    deterministic = torch.are_deterministic_algorithms_enabled()
+    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     state = torch.random.get_rng_state()
     try:
         torch.set_default_dtype(torch.float32)
         torch.use_deterministic_algorithms(False)
-        with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu"):
+        torch.set_num_threads(1)  # the tensors of a task are small: more threads only wait for each other
+        elsewhere = torch.empty(0).device.type != "cpu"
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.device("cpu") if elsewhere else contextlib.nullcontext(),
+        ):
             yield
     finally:
+        for number, (space, kept) in enumerate(_KEPT):
+            now = vars(space)
+            for name, value in kept.items():
+                value = patched.get((number, name), value)
+                if value is _ABSENT:
+                    _delete(space, name)
+                elif now.get(name, _ABSENT) is not value:
+                    _set(space, name, value)
         torch.random.set_rng_state(state)
+        torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(grad)
-        for space, name, value in patched:
-            if value is _ABSENT:
-                _delete(space, name)
-            else:
-                _set(space, name, value)
