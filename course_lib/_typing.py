@@ -18,4 +18,7 @@ except ImportError:
 
     Bool = Float = Int = Num = UInt8 = _Shaped
 
-__all__ = ["Bool", "Float", "Int", "Num", "Tensor", "UInt8"]
+# What a function takes where it says "a number": a 0-dim tensor is welcome too.
+Number = float | int | Tensor
+
+__all__ = ["Bool", "Float", "Int", "Num", "Number", "Tensor", "UInt8"]

@@ -7,7 +7,7 @@ import math
 import torch
 
 from course_lib import checks, gaussian
-from course_lib._typing import Tensor
+from course_lib._typing import Number, Tensor
 from course_lib.datasets.base import Density
 
 
@@ -73,7 +73,7 @@ class RingOfGaussians(GaussianMixture):
 
     name = "ring"
 
-    def __init__(self, num_modes: int = 8, std: float = 0.02, radius: float = 2.0):
+    def __init__(self, num_modes: int = 8, std: Number = 0.02, radius: Number = 2.0):
         num_modes = checks.count(num_modes, "num_modes")
         radius = checks.number(radius, "radius", above=0)
         angles = torch.arange(num_modes, dtype=torch.float64) * (2 * math.pi / num_modes)
@@ -89,14 +89,14 @@ class GridOfGaussians(GaussianMixture):
 
     name = "grid"
 
-    def __init__(self, side: int = 5, std: float = 0.05, spacing: float = 2.0):
+    def __init__(self, side: int = 5, std: Number = 0.05, spacing: Number = 2.0):
         side = checks.count(side, "side")
         spacing = checks.number(spacing, "spacing", above=0)
         axis = spacing * (torch.arange(side, dtype=torch.float64) - (side - 1) / 2)
         super().__init__(*_equal_balls(torch.cartesian_prod(axis, axis), std))
 
 
-def _equal_balls(means: Tensor, std: float) -> tuple[Tensor, Tensor, Tensor]:
+def _equal_balls(means: Tensor, std: Number) -> tuple[Tensor, Tensor, Tensor]:
     """Weights, means and covariances of equally likely round Gaussians at the given means (k, d)."""
     k, d = means.shape
     variance = checks.number(std, "std", above=0) ** 2

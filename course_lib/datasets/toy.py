@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from course_lib import checks, gaussian
-from course_lib._typing import Tensor
+from course_lib._typing import Number, Tensor
 from course_lib.datasets.base import Density
 from course_lib.datasets.mixtures import GaussianMixture, GridOfGaussians, RingOfGaussians
 
@@ -33,7 +33,7 @@ class TwoMoons(Density):
 
     name = "two_moons"
 
-    def __init__(self, noise: float = 0.1):
+    def __init__(self, noise: Number = 0.1):
         self.noise = checks.number(noise, "noise", above=0)
         pad = 5 * self.noise
         self.bounds = ((-1 - pad, 2 + pad), (-0.5 - pad, 1 + pad))
@@ -80,7 +80,7 @@ class Circles(Density):
 
     name = "circles"
 
-    def __init__(self, noise: float = 0.1, factor: float = 0.5):
+    def __init__(self, noise: Number = 0.1, factor: Number = 0.5):
         self.noise = checks.number(noise, "noise", above=0)
         self.factor = checks.number(factor, "factor", above=0, at_most=1)
         edge = 1 + 5 * self.noise
@@ -157,10 +157,10 @@ class Pinwheel(Density):
     def __init__(
         self,
         num_arms: int = 5,
-        radial_std: float = 0.5,
-        tangential_std: float = 0.12,
-        twist: float = 0.25,
-        radius: float = 1.8,
+        radial_std: Number = 0.5,
+        tangential_std: Number = 0.12,
+        twist: Number = 0.25,
+        radius: Number = 1.8,
     ):
         num_arms = checks.count(num_arms, "num_arms")
         radial = checks.number(radial_std, "radial_std", above=0)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from course_lib import checks, gaussian
-from course_lib._typing import Float, Tensor
+from course_lib._typing import Float, Number, Tensor
 from course_lib.models.mixture import GMM, e_step, m_step
 
 __all__ = ["GMM", "KDE", "Gaussian", "Histogram", "e_step", "kde_log_prob", "m_step"]
@@ -121,7 +121,7 @@ class KDE:
         Scott, Multivariate Density Estimation (1992), eq. 6.42 (the rule).
     """
 
-    def __init__(self, bandwidth: float | None = None):
+    def __init__(self, bandwidth: Number | None = None):
         self._given = None if bandwidth is None else checks.number(bandwidth, "bandwidth", above=0)
         self.bandwidth = self._given
 
@@ -166,7 +166,7 @@ class KDE:
 
 
 def kde_log_prob(
-    x_train: Float[Tensor, "n d"], x: Float[Tensor, "m d"] | None, bandwidth: float, *, max_pairs: int = 2**17
+    x_train: Float[Tensor, "n d"], x: Float[Tensor, "m d"] | None, bandwidth: Number, *, max_pairs: int = 2**17
 ) -> Float[Tensor, " m"]:
     """Log of a kernel density estimate: log 1/n sum_i N(x; x_i, h^2 I), in nats.
 

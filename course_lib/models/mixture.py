@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from course_lib import checks, gaussian
-from course_lib._typing import Float, Tensor
+from course_lib._typing import Float, Number, Tensor
 
 
 def e_step(
@@ -80,7 +80,7 @@ class GMM:
         Dempster, Laird and Rubin (1977), J. R. Stat. Soc. B 39; Hathaway (1985), Ann. Stat. 13 (why a constraint).
     """
 
-    def __init__(self, num_components: int, *, floor: float = 1e-6):
+    def __init__(self, num_components: int, *, floor: Number = 1e-6):
         self.num_components = checks.count(num_components, "num_components")
         self.floor = checks.number(floor, "floor", above=0)
 
@@ -91,7 +91,7 @@ class GMM:
         generator: torch.Generator | None = None,
         restarts: int = 5,
         max_steps: int = 500,
-        tol: float = 1e-5,
+        tol: Number = 1e-5,
     ) -> GMM:
         """Fit to x (n, d), in float64 inside, in blocks of bounded memory.
 
@@ -159,9 +159,8 @@ class GMM:
         history = [value]
         for _ in range(max_steps):
             new_value, new_proposal = _sweep(columns, proposal, self.floor)
-            empty = proposal.weights * len(z) < 1e-3
-            if bool(empty.any()):
-                rescued = _rescue(z, proposal, empty)
+            if float(proposal.weights.min()) * len(z) < 1e-3:  # a component explains next to nothing
+                rescued = _rescue(z, proposal, self.floor)
                 rescued_value, rescued_proposal = _sweep(columns, rescued, self.floor)
                 if rescued_value > new_value:  # only a move that pays, so the likelihood still never falls
                     proposal, new_value, new_proposal = rescued, rescued_value, rescued_proposal
@@ -249,15 +248,16 @@ def _start(z: Tensor, k: int, floor: float, generator: torch.Generator | None, l
     return _mixture(*m_step(z, resp), floor)
 
 
-def _rescue(z: Tensor, mixture: _Mixture, empty: Tensor) -> _Mixture:
-    """Move the emptiest component to the point the others explain worst, with their mean size and a point's weight."""
-    alive = ~empty
+def _rescue(z: Tensor, mixture: _Mixture, floor: float) -> _Mixture:
+    """Give the emptiest component the neighbours of the point that the mixture explains worst."""
     log_p = gaussian.mixture_log_prob(z, mixture.weights, mixture.means, mixture.covs)
-    index = int(mixture.weights.argmin())
-    weights, means, variances = mixture.weights * (1 - 1 / len(z)), mixture.means.clone(), mixture.variances.clone()
-    weights[index], means[index] = 1 / len(z), z[log_p.argmin()]
-    variances[index] = variances[alive].mean(0)
-    return _Mixture(weights / weights.sum(), means, variances, mixture.axes)
+    distances = (z - z[log_p.argmin()]).square().sum(1)
+    neighbours = z[distances.topk(max(2, len(z) // (2 * len(mixture.weights))), largest=False).indices]
+    share, index = len(neighbours) / len(z), mixture.weights.argmin()
+    weights, means, covs = mixture.weights * (1 - share), mixture.means.clone(), mixture.covs
+    weights[index], means[index] = share, neighbours.mean(0)
+    covs[index] = (neighbours - means[index]).mT @ (neighbours - means[index]) / len(neighbours)
+    return _mixture(weights / weights.sum(), means, covs, floor)
 
 
 def _permutation(n: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
