@@ -264,7 +264,7 @@ class _Run:
             "order": self.batches.order.clone(),
             "generator": self.generator.get_state(),
             "device": self.device.type,
-            "noise": self.noise.get_state(),
+            "noise": None if self.noise is self.generator else self.noise.get_state(),
             # Layers such as dropout know no generator: they draw from torch's own.
             "torch": torch.get_rng_state(),
         }
@@ -294,7 +294,7 @@ class _Run:
         self.seconds = state["seconds"]
         self.batches.order = state["order"].to(self.device)
         self.generator.set_state(state["generator"])
-        if state["device"] == self.device.type:
+        if state["noise"] is not None and state["device"] == self.device.type:
             self.noise.set_state(state["noise"])
         torch.set_rng_state(state["torch"])
         self.check()
