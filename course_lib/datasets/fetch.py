@@ -112,8 +112,8 @@ def _transfer(url: str, part: BinaryIO, *, quiet: bool) -> None:
             part.truncate(0)
         length = response.headers.get("Content-Length")
         if not quiet:
-            size = f" ({(have + int(length)) / 1e6:.1f} MB)" if length else ""
-            how = f", from {have / 1e6:.1f} MB on" if have else ""
+            size = f" ({(have + int(length)) / 1e6:.2f} MB)" if length else ""
+            how = f", from {have / 1e6:.2f} MB on" if have else ""
             print(f"Downloading {url}{size}{how}", flush=True)
         received = 0
         while True:
