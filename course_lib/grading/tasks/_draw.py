@@ -12,12 +12,14 @@ def normal(g: torch.Generator, *shape: int, dtype: torch.dtype = F32) -> torch.T
     return torch.randn(shape, generator=g, dtype=F64).to(dtype)
 
 
-def uniform(g: torch.Generator, low: float, high: float, *shape: int, dtype: torch.dtype = F32) -> torch.Tensor:
+def uniform(
+    g: torch.Generator, low: float | int, high: float | int, *shape: int, dtype: torch.dtype = F32
+) -> torch.Tensor:
     """Uniform numbers in [low, high)."""
     return (low + (high - low) * torch.rand(shape, generator=g, dtype=F64)).to(dtype)
 
 
-def number(g: torch.Generator, low: float, high: float) -> float:
+def number(g: torch.Generator, low: float | int, high: float | int) -> float:
     """One uniform number, as a Python float."""
     return uniform(g, low, high, dtype=F64).item()
 

@@ -358,7 +358,7 @@ GMM_M_STEP = Task(
         Mistake("covs_ridge",
             "A small number is added to the diagonal of the covariances. It can help in practice, but it is not "
             "maximum likelihood.",
-            _with_covs(lambda x, c: c + 1e-6 * torch.eye(x.shape[1], dtype=c.dtype))),
+            _with_covs(lambda x, c: c + 1e-3 * torch.eye(x.shape[1], dtype=c.dtype))),
         Mistake("covs_shared",
             "One covariance is shared by all components. Each has its own.",
             _with_covs(lambda x, c: c.mean(0).expand_as(c))),

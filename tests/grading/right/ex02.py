@@ -1,4 +1,4 @@
-"""Independent right answers to ex02: other algorithms, float64 inside, loops, torch.distributions. None may be refused."""
+"""Independent right answers to ex02: other algorithms, float64 inside, loops, torch.distributions."""
 
 import math
 import warnings
