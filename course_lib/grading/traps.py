@@ -36,11 +36,9 @@ def set_traps(names: Iterable[str], answer: Callable | None = None, functions: I
     names = tuple(names)
     undo: list[Callable[[], None]] = []
     modules = tuple(name for name in names if name in sys.modules or name.startswith("course_lib."))
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__name__", None)
-        if isinstance(path, str) and _below(path, modules):
-            for function in _functions_of(module):
-                _swap(function, f"{path}.{function.__qualname__}", undo)
+    for path in [path for path in sys.modules if _below(path, modules)]:
+        for function in _functions_of(sys.modules[path]):
+            _swap(function, f"{path}.{function.__qualname__}", undo)
     for function in functions:
         for inner in _unwrapped(function):
             _swap(inner, getattr(inner, "__qualname__", "the reference"), undo)
@@ -69,11 +67,13 @@ class _Finder:
 
 
 def _below(path: str, modules: tuple[str, ...]) -> bool:
-    return any(path == module or path.startswith(module + ".") for module in modules)
+    return path.startswith(modules) and any(path == module or path.startswith(module + ".") for module in modules)
 
 
 def _functions_of(module) -> Iterable[types.FunctionType]:
     """The functions and methods that are defined in a module, not those it imports."""
+    if not isinstance(module, types.ModuleType):
+        return
     for value in list(vars(module).values()):
         if getattr(value, "__module__", None) != module.__name__:
             continue
@@ -121,7 +121,8 @@ def _hide(name: str, answer, undo: list) -> None:
     if owner is None and path:  # a method: "torch.Tensor.cov"
         module, _, holder = path.rpartition(".")
         owner = getattr(sys.modules.get(module), holder, None)
-    original = getattr(owner, attribute, None)
+    # A module may import what it is asked for, and that is just what must not happen.
+    original = vars(owner).get(attribute) if isinstance(owner, types.ModuleType) else getattr(owner, attribute, None)
     if original is None:
         return
 
