@@ -9,7 +9,8 @@ from course_lib import manifest
 
 def test_every_bundled_file_is_described_and_whole():
     """Catches a data file without source or licence, and one that changed since its checksum was written."""
-    assert manifest.undescribed() + manifest.damaged() == []
+    wrong = manifest.undescribed() + manifest.damaged()
+    assert not wrong, f"{wrong}: describe new files in data/manifest.json, then run python -m course_lib.manifest"
 
 
 @pytest.fixture
