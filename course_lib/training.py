@@ -157,9 +157,11 @@ def train(
     finally:
         model.train(was_training)
     history = run.history(bar.seconds, interrupted)
-    how = f"stopped at step {run.step} of {steps}, what was learnt is kept" if interrupted else f"{steps} steps"
+    took = f"{history.seconds:.1f} s"
+    how = f"stopped at step {run.step} of {steps} after {took}, what was learnt is kept"
+    how = how if interrupted else f"{steps} steps in {took}"
     tail = f" · loss {history.losses[run.last_log :].mean():.4g}" if run.step else ""
-    bar.close(f"{how} in {history.seconds:.1f} s{tail}")
+    bar.close(how + tail)
     return history
 
 
