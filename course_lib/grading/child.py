@@ -37,7 +37,7 @@ _DENIED_SYMBOLS = frozenset(
 )
 
 
-def run(task: Task, answer: Callable, request: bytes, out: int, *, seconds: float, memory: int) -> None:
+def run(task: Task, answer: Callable, request: bytes, out: int, *, seconds: float | int, memory: int) -> None:
     """Observe an answer and send what was seen through the file descriptor `out`; never returns."""
     status = 1
     try:
@@ -78,7 +78,7 @@ def _close_files(out: int) -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _limit(seconds: float, memory: int) -> None:
+def _limit(seconds: float | int, memory: int) -> None:
     import resource
 
     limits = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": 0}

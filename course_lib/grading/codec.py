@@ -167,7 +167,7 @@ def _describe(kind: type) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {module}{name}"
 
 
-def decode(data: bytes, *, max_bytes: int = 2 * MAX_BYTES):
+def decode(data: bytes | bytearray | memoryview, *, max_bytes: int = 2 * MAX_BYTES):
     """The value in a message; text, numbers and tensors are new objects that share nothing with `data`.
 
     Raises:

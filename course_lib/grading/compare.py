@@ -58,14 +58,12 @@ def low_precision(case: Case) -> bool:
     return not any(is_tensor(arg) and arg.dtype == torch.float64 for arg in case.args)
 
 
-def tolerances(task: Task, case: Case) -> tuple[float, float]:
+def tolerances(task: Task, case: Case) -> tuple[float | int, float | int]:
     """(rtol, atol): the task's own, tighter for float64 inputs, but not so that a float32 constant is wrong."""
     return (task.rtol, task.atol) if low_precision(case) else (task.rtol * 1e-2, task.atol * 1e-1)
 
 
-def agree(
-    got: torch.Tensor, want: torch.Tensor, rtol: float, atol: float, *, slack=0.0, nan_equal: bool = False
-) -> torch.Tensor:
+def agree(got: torch.Tensor, want: torch.Tensor, rtol, atol, *, slack=0.0, nan_equal: bool = False) -> torch.Tensor:
     """Elementwise: equal infinities, or |got − want| ≤ atol + rtol·|want| + slack; NaN agrees with NaN if told."""
     got, want = got.double(), want.double()
     near = (got - want).abs() <= atol + rtol * want.abs() + slack

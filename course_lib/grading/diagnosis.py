@@ -241,7 +241,7 @@ def _dtypes(record: dict) -> list:
     return [v.dtype if is_tensor(v) else "number" if number(v) is not None else "other" for v in values]
 
 
-def _equal(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: float) -> bool:
+def _equal(got: torch.Tensor, want: torch.Tensor, rtol, atol) -> bool:
     return got.shape == want.shape and bool(agree(got, want, rtol, atol, nan_equal=True).all())
 
 

@@ -32,7 +32,7 @@ MEMORY = 1 << 30
 _LARGEST = 2 * codec.MAX_BYTES
 
 
-def grade(task: str | Task, answer: Callable, *, seed: int | None = None, timeout: float = 10.0) -> Result:
+def grade(task: str | Task, answer: object, *, seed: int | None = None, timeout: float | int = 10.0) -> Result:
     """Judge one answer on fresh random inputs; a wrong, slow or crashing answer is a verdict, never an exception.
 
     Args:
@@ -66,7 +66,7 @@ def can_fork() -> bool:
     return sys.platform == "linux" and not torch.cuda.is_initialized()
 
 
-def in_child(task: Task, answer: Callable, cases: list[Case], request: bytes, timeout: float) -> bytes | Result:
+def in_child(task: Task, answer: Callable, cases: list[Case], request: bytes, timeout: float | int) -> bytes | Result:
     """Run an answer in a forked child; its observation, or a verdict if none came back."""
     deadline = time.monotonic() + timeout
     end, out = os.pipe()
@@ -143,7 +143,7 @@ def _end(pid: int, *, wait: bool) -> int:
         return 0
 
 
-def in_thread(task: Task, answer: Callable, cases: list[Case], request: bytes, timeout: float) -> bytes | Result:
+def in_thread(task: Task, answer: Callable, cases: list[Case], request: bytes, timeout: float | int) -> bytes | Result:
     """Run an answer in a thread of this process: weaker, since it can be asked to stop but not made to."""
     seen: dict = {}
 

@@ -65,7 +65,7 @@ def _text(message: str) -> str:
     return "".join(f"<code>{part}</code>" if i % 2 and i < len(parts) - 1 else part for i, part in enumerate(parts))
 
 
-def check(answer, *, seed: int | None = None, timeout: float = 10.0) -> Feedback:
+def check(answer, *, seed: int | None = None, timeout: float | int = 10.0) -> Feedback:
     """Check one exercise function against its task, which is found by the function's name.
 
     Args:
@@ -81,7 +81,7 @@ def check(answer, *, seed: int | None = None, timeout: float = 10.0) -> Feedback
     return feedback
 
 
-def _result(answer, seed: int | None, timeout: float) -> Result:
+def _result(answer, seed: int | None, timeout: float | int) -> Result:
     name = getattr(answer, "__name__", None)
     try:
         if not isinstance(name, str):

@@ -34,7 +34,7 @@ def _message(task: Task, cases: list[Case]) -> bytes:
     return codec.encode({"signature": list(task.signature), "forbidden": list(task.forbidden), "cases": asked})
 
 
-def judge(task: Task, cases: list[Case], observations: bytes) -> Result:
+def judge(task: Task, cases: list[Case], observations: bytes | bytearray) -> Result:
     """The verdict on what the probe saw.
 
     Args:
@@ -49,7 +49,7 @@ def judge(task: Task, cases: list[Case], observations: bytes) -> Result:
         return _judge(task, cases, seen)
 
 
-def _read(observations: bytes, wanted: int) -> dict:
+def _read(observations: bytes | bytearray, wanted: int) -> dict:
     """The observation with every field checked, since whoever ran beside the probe may have written it."""
     seen = codec.decode(observations)
     if type(seen) is not dict or not {"signature", "forbidden", "records"} <= seen.keys():

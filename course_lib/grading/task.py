@@ -74,15 +74,15 @@ class Task:
 
     name: str
     exercise: str
-    points: float
+    points: float | int
     signature: tuple[str, ...]
     reference: Callable
     cases: Callable[[torch.Generator], list[Case]]
     mistakes: tuple[Mistake, ...]
     next_step: str
     outputs: tuple[str, ...] = ("result",)
-    rtol: float = 1e-4
-    atol: float = 1e-5
+    rtol: float | int = 1e-4
+    atol: float | int = 1e-5
     forbidden: tuple[str, ...] = ANSWERS
     compare: Callable | None = None
     canonical: Callable | None = None
@@ -106,7 +106,7 @@ class Result:
 
     task: str
     status: str
-    points: float
+    points: float | int
     message: str
     diagnosis: str | None = None
     example: str = ""

@@ -12,7 +12,7 @@ def outcome(task: Task, status: str, message: str, *, stage: str = "", trace: st
     return Result(task.name, status, task.points, message, trace=trace, stage=stage or status, next_step=step)
 
 
-def timed_out(task: Task, seconds: float, cases: Sequence[Case] = (), reached: int | None = None) -> Result:
+def timed_out(task: Task, seconds: float | int, cases: Sequence[Case] = (), reached: int | None = None) -> Result:
     """The answer was stopped; `reached` is the number of the case in which it was, if that is known."""
     text = f"`{task.name}` did not finish within {seconds:g} s{_where(cases, reached)}."
     step = "Look for a loop whose condition never becomes false, or for a Python loop over every pair of points."
