@@ -130,15 +130,6 @@ def limit(*, memory: int | None, seconds: float, file_size: int, processes: int 
         lower(resource.RLIMIT_AS, memory)
 
 
-def address_space() -> int | None:
-    """Bytes of address space this process has now, or None where the platform does not say."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * resource.getpagesize()
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
 def filter_system_calls() -> None:
     """Refuse, with EPERM, the system calls in `_CALLS` and clones into new namespaces; inherited by every child."""
     calls = _CALLS[platform.machine()]

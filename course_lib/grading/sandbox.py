@@ -135,17 +135,15 @@ class Sandbox:
                         self._send({"op": "task", "task": task}, self.request(task))
                         self._sent.add(task)
                 self._send({"op": "grade", "tasks": remaining}, code)
-                for _ in remaining:
-                    header, _ = self._receive(time.monotonic() + 15)
-                    current = header.get("task")
-                    header, blob = self._receive(time.monotonic() + 2 * self.timeout + 15)
-                    if current not in remaining or header.get("task") != current:
+                for current in remaining:
+                    header, blob = self._receive(time.monotonic() + 2 * self.timeout + 40)
+                    if header.get("task") != current:
                         raise SandboxError("the worker answered out of order")
                     outcomes[current] = _outcome(header, blob)
             except (OSError, SandboxError) as error:
                 self.close()
-                if current not in outcomes and current in remaining:
-                    outcomes[current] = Outcome("crashed", f"The sandbox was lost while it ran ({error}).")
+                if current not in outcomes:
+                    outcomes[current] = Outcome("crashed", f"the sandbox was lost while it ran: {error}")
         return outcomes
 
     def kill(self) -> None:
