@@ -172,7 +172,7 @@ def _build_one(source: Path, target: Path, check: bool) -> tuple[bool, str]:
         if said:
             return False, f"solutions/{source.name}: " + "; ".join(said)
         text = dumps(release(notebook))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         return False, f"solutions/{source.name} cannot be built: {error}"
     old = target.read_text(encoding="utf-8", errors="replace") if target.is_file() else None
     if old == text:
@@ -180,13 +180,16 @@ def _build_one(source: Path, target: Path, check: bool) -> tuple[bool, str]:
     if check:
         state = "is missing" if old is None else f"is not what solutions/{source.name} makes"
         return False, f"exercises/{target.name} {state}; run `course build`"
-    target.parent.mkdir(exist_ok=True)
     kept = ""
-    if old is not None and _answered(old):
-        backup = target.with_name(target.name + ".bak")
-        os.replace(target, backup)
-        kept = f"; it held answers, which are kept in exercises/{backup.name}"
-    _write(target, text)
+    try:
+        target.parent.mkdir(exist_ok=True)
+        if old is not None and _answered(old):
+            backup = target.with_name(target.name + ".bak")
+            _write(backup, old)
+            kept = f"; it held answers, which are kept in exercises/{backup.name}"
+        _write(target, text)
+    except OSError as error:
+        return False, f"exercises/{target.name} could not be written: {error.strerror or error}"
     return True, f"exercises/{target.name} built{kept}"
 
 
