@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "execute lectures headless; seconds and peak memory per lecture",
     "build": "exercises/ from solutions/; --check only compares",
     "grade": "grade notebooks, or folders of submissions, in a sandbox; marks, feedback and a table",
+    "export": "an exercise for another grader: Gradescope or nbgrader",
 }
 
 
