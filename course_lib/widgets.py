@@ -81,12 +81,13 @@ class Live:
             return self._drawn[1]
         if self._figure is None:
             self._figure, self._panels = self._new_figure()
+            self._fresh = [_tick_styles(ax) for ax in np.ravel(self._panels)]
         # What an earlier draw added besides its Axes (a twin axis, an inset) goes; the Axes are cleared and stay.
         own = list(np.ravel(self._panels))
         for extra in [ax for ax in self._figure.axes if ax not in own]:
             extra.remove()
-        for ax in own:
-            ax.clear()
+        for ax, fresh in zip(own, self._fresh, strict=True):
+            _clear(ax, fresh)
         self.draw(self._panels, **values)
         picture = plots.png(self._figure)
         # The layout is found once: finding it takes time, and a frame that jumps as a slider moves hides the change.
@@ -164,6 +165,31 @@ class Live:
         """The controls whose value differs among the panels; all of them if none does."""
         varied = [name for name in self.controls if any(v[name] != self.static[0][name] for v in self.static)]
         return varied or list(self.controls)
+
+
+def _clear(ax, fresh: list) -> None:
+    """Clear the axes; keep their tick objects if the last drawing left the ticks' style as it was on fresh axes.
+
+    Matplotlib's own `clear` makes all ticks anew, which can be half of a redraw's time, and yet keeps a changed style.
+    """
+    before = [
+        (axis.majorTicks, axis.minorTicks, style) for axis, style in zip(_axes(ax), _tick_styles(ax), strict=True)
+    ]
+    ax.clear()
+    for axis, (major, minor, style), plain in zip(_axes(ax), before, fresh, strict=True):
+        if style == plain:
+            axis.majorTicks, axis.minorTicks = major, minor
+        else:
+            for which, settings in plain.items():
+                axis.set_tick_params(which=which, reset=True, **settings)
+
+
+def _axes(ax) -> tuple:
+    return ax.xaxis, ax.yaxis
+
+
+def _tick_styles(ax) -> list[dict]:
+    return [{which: axis.get_tick_params(which) for which in ("major", "minor")} for axis in _axes(ax)]
 
 
 class _Control:

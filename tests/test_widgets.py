@@ -58,6 +58,33 @@ def test_picture_does_not_depend_on_the_way_there():
     assert len(moved._figure.axes) == 2
 
 
+def style_ticks(ax, height):
+    """Draws differently at each height what lives on the ticks: their style, the grid, the scale, the labels."""
+    ax.plot([1, 10, 100], [0, height, 2])
+    if height == 2:
+        ax.set_xscale("log")
+    if height == 3:
+        ax.grid(True)
+    if height == 4:
+        ax.tick_params(labelsize=7, length=12, colors="red")
+    if height == 5:
+        ax.set_xticks([1, 50, 100], ["one", "fifty", "hundred"])
+    if height == 6:
+        ax.set_xticks([])
+    if height == 7:
+        ax.minorticks_on()
+
+
+@pytest.mark.parametrize("last", range(1, 9))
+def test_ticks_kept_from_an_earlier_position_do_not_show(last):
+    """Catches tick objects reused with the grid, size, colour, scale or text that an earlier position gave them."""
+    direct, moved = make(draw=style_ticks), make(draw=style_ticks)
+    direct.render(height=1)
+    for height in (1, *range(2, 9), *range(8, 1, -1)):
+        moved.render(height=height)
+    assert np.array_equal(pixels(direct.render(height=last)), pixels(moved.render(height=last)))
+
+
 def test_the_frame_stays_where_it_is():
     """Catches axes that jump while a slider moves, which hides the change that the reader looks for."""
 

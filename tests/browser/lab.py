@@ -114,7 +114,7 @@ def open_notebook(page, address: str, name: str, seconds: float = 90) -> None:
     page.wait_for_function(READY, timeout=1000 * seconds, polling=100)
 
 
-def run_all(page, seconds: float = 180) -> None:
+def run_all(page, seconds: float = 400) -> None:
     """Choose Run, Run All Cells, and wait until each code cell has its number."""
     # The committed notebook brings numbers of its own: without them gone, "done" would be true before anything ran.
     page.click("text=/^Edit$/ >> nth=0")
