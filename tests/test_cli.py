@@ -135,6 +135,21 @@ def test_doctor_names_everything(tmp_path):
     assert done.returncode == marked, done.stdout
 
 
+def test_doctor_shows_progress_in_the_homework(tmp_path):
+    """Catches a doctor that counts tries as solutions, or looks for the record in another place than `check` writes."""
+    right = (
+        "def log_ball_to_cube_ratio(d):\n import math\n return d/2*math.log(math.pi)-math.lgamma(d/2+1)-d*math.log(2)\n"
+    )
+    wrong = "def gaussian_mle(x): return x.mean(0), x.T @ x\n"
+    for name, source in {"log_ball_to_cube_ratio": right, "gaussian_mle": wrong}.items():
+        code = f"from course_lib.grading import check\n{source}print(float(check({name})))"
+        variables = os.environ | {"PYTHONPATH": str(ROOT), "COURSE_CACHE": str(tmp_path)}
+        subprocess.run([sys.executable, "-c", code], env=variables, cwd=tmp_path, check=True, timeout=120)
+    done = course("doctor", COURSE_CACHE=str(tmp_path))
+    assert re.search(r"homework +ex01_density_estimation: 1 of \d+ tasks solved", done.stdout), done.stdout
+    assert re.search(r"homework +ex02_maximum_likelihood: 0 of \d+ tasks solved", done.stdout), done.stdout
+
+
 def test_doctor_finds_damage_and_says_how_to_mend_it(checkout, tmp_path):
     """Catches a doctor that calls everything well: a changed data file, a cache that cannot be written."""
     (checkout / "data/thing.bin").write_bytes(b"1")
