@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", metavar="gradescope|nbgrader", help="the grader to export for")
     parser.add_argument("exercise", metavar="EXERCISE", help="such as ex01 or ex01_density_estimation")
     parser.add_argument("--out", type=Path, required=True, metavar="PATH",
-                        help="gradescope: a .zip file or a folder for autograder.zip; nbgrader: the course folder")  # fmt: skip
+                        help="gradescope: a .zip file, or a folder for autograder.zip; nbgrader: a folder")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

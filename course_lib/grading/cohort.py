@@ -100,10 +100,12 @@ class Grader:
             )
         return self.grade_cells(found.name, cells, sandbox)
 
-    def grade_cells(self, name: str, cells: tuple[submission.Cell, ...], sandbox: Sandbox) -> Graded:
-        """The verdicts on a notebook that could be read."""
+    def grade_cells(
+        self, name: str, cells: tuple[submission.Cell, ...], sandbox: Sandbox, exercise: str | None = None
+    ) -> Graded:
+        """The verdicts on a notebook that could be read; `exercise` is found by what it holds unless it is given."""
         try:
-            exercise = submission.exercise_of(cells, self.exercises, os.path.basename(name))
+            exercise = exercise or submission.exercise_of(cells, self.exercises, os.path.basename(name))
         except submission.Unreadable as error:
             return Graded(name, reason=str(error))
         tasks = self.exercises[exercise]

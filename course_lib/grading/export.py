@@ -28,7 +28,9 @@ if [ -z "$(find_python)" ]; then
   apt-get update && apt-get install -y python3.11 python3.11-venv
 fi
 python="$(find_python)"
-"$python" -m venv /autograder/venv || { apt-get update; apt-get install -y "$python-venv"; "$python" -m venv /autograder/venv; }
+if ! "$python" -m venv /autograder/venv; then
+  apt-get update && apt-get install -y "$python-venv" && "$python" -m venv /autograder/venv
+fi
 /autograder/venv/bin/python -m pip install --no-cache-dir REQUIREMENTS
 # Where it can be had, bubblewrap shuts answers off from the rest of the container.
 apt-get install -y bubblewrap || echo "no bubblewrap: answers run with limits only"
@@ -53,7 +55,7 @@ exit 0
 
 _FALLBACK = {
     "score": 0,
-    "output": "The autograder stopped before it could finish. This says nothing about your answers: tell your instructor.",
+    "output": "The autograder stopped before it was done. This says nothing about your answers: tell your instructor.",
     "stdout_visibility": "hidden",
     "tests": [],
 }

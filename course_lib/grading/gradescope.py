@@ -43,7 +43,7 @@ def _grade(exercise: str, folder: Path, settings: cohort.Settings) -> Graded:
         with cohort.new_sandbox(grader) as sandbox:
             if sandbox.weaker:
                 print(f"note: {sandbox.weaker}")
-            return grader.grade_cells(item.name, cells, sandbox)
+            return grader.grade_cells(item.name, cells, sandbox, exercise)
     return Graded("submission", reason="; ".join(f"{report.one_line(name)}: {why}" for name, why in reasons.items()))
 
 
