@@ -21,8 +21,9 @@ _SPACES = (builtins, math, operator, json, struct, torch, torch.Tensor, torch.li
 # A module's own bookkeeping is left alone, and so is "_", which an interactive session assigns to.
 _KEPT = [(space, {k: v for k, v in vars(space).items() if not k.startswith("__") and k != "_"}) for space in _SPACES]
 _KEPT[0][1]["__import__"] = builtins.__import__
+_TENSOR, _BASE = frozenset(vars(torch.Tensor)), torch.Tensor.__base__
 _ABSENT = object()
-_delete, _set, _id = delattr, setattr, id
+_delete, _set = delattr, setattr
 
 
 @contextlib.contextmanager
@@ -39,6 +40,10 @@ def pristine() -> Iterator[None]:
             if found is not value:
                 patched[number, name] = found
                 _set(space, name, value)
+    # A method such as Tensor.all is inherited: a patch is a new name that hides it.
+    hiding = {name: value for name, value in vars(torch.Tensor).items() if name not in _TENSOR and hasattr(_BASE, name)}
+    for name in hiding:
+        _delete(torch.Tensor, name)
     dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
     deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     state = torch.random.get_rng_state()
@@ -62,6 +67,10 @@ def pristine() -> Iterator[None]:
                     _delete(space, name)
                 elif now.get(name, _ABSENT) is not value:
                     _set(space, name, value)
+        for name in [n for n in vars(torch.Tensor) if n not in _TENSOR and hasattr(_BASE, n)]:
+            _delete(torch.Tensor, name)
+        for name, value in hiding.items():
+            _set(torch.Tensor, name, value)
         torch.random.set_rng_state(state)
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)

@@ -151,7 +151,7 @@ def test_unknown_mistake_shows_the_smallest_case():
 
 
 def test_rounding_in_an_ill_conditioned_case_is_forgiven_but_not_more():
-    """Catches a right float64 computation that is refused because the reference itself rounds, and slack without limit."""
+    """Catches a right computation refused because the reference itself rounds, and slack without limit."""
     x = torch.tensor([1e4, 1e4 + 1.0, 1e4 + 2.5])
     case = Case("far from zero", (x,))
 

@@ -1,5 +1,7 @@
 """Two small tasks on which the engine is tested: one result with gradient and edges, and a pair of results."""
 
+import types
+
 import torch
 
 from course_lib.grading import Case, Mistake, Task
@@ -81,3 +83,12 @@ NUMBER = Task(
     mistakes=(Mistake("ordered", "Each pair is counted twice.", lambda n: n * (n - 1)),),
     next_step="",
 )
+
+
+def disguised(function):
+    """A function of a task as a student might have written it: no trap that is set on the original reaches the copy."""
+    scope = dict(function.__globals__)
+    for name, value in list(scope.items()):
+        if isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
+            scope[name] = types.FunctionType(value.__code__, scope, name, value.__defaults__, value.__closure__)
+    return types.FunctionType(function.__code__, scope, "answer", function.__defaults__, function.__closure__)
