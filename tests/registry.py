@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from course_lib import datasets, rng
-from course_lib.models import densities
+from course_lib.models import densities, vae
+from course_lib.training import train
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,16 @@ def moons(dtype: torch.dtype) -> torch.Tensor:
     return datasets.TwoMoons().sample(300, generator=rng(0)).to(dtype)
 
 
+def fitted_vae(dtype: torch.dtype) -> vae.VAE:
+    model = vae.VAE(2, 2, hidden=(16,), likelihood="gaussian", generator=rng(0)).to(dtype)
+    train(model, moons(dtype), steps=50, progress=False, generator=rng(1))
+    return model
+
+
 TINY = {
     "Gaussian": Tiny(lambda dtype: densities.Gaussian().fit(moons(dtype)), (2,)),
     "GMM": Tiny(lambda dtype: densities.GMM(3).fit(moons(dtype), generator=rng(0), restarts=1), (2,)),
     "Histogram": Tiny(lambda dtype: densities.Histogram(bins=12).fit(moons(dtype)), (2,)),
     "KDE": Tiny(lambda dtype: densities.KDE(bandwidth=0.2).fit(moons(dtype)), (2,)),
+    "VAE": Tiny(fitted_vae, (2,)),
 }
