@@ -18,12 +18,12 @@ _NAMES = {"mean": "sum", "sum": "mean", "logsumexp": "amax", "log": "exp", "exp"
 def mutants(source: str) -> Iterator[tuple[str, str]]:
     """(what was changed, the changed source) for every single change of every kind, without duplicates."""
     tree = ast.parse(source)
-    seen = {ast.unparse(tree)}
+    original = ast.unparse(tree)
+    seen = {original}
     for index, node in enumerate(ast.walk(tree)):
         for kind, change in _changes(node):
             changed = copy.deepcopy(tree)
             target = next(n for i, n in enumerate(ast.walk(changed)) if i == index)
-            before = ast.unparse(target).split("\n")[0]
             after = change(target)
             if after is not target:
                 _replace(changed, target, after)
@@ -34,8 +34,9 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
                 continue
             if text not in seen:
                 seen.add(text)
-                now = "(deleted)" if isinstance(after, ast.Pass) else ast.unparse(after).split("\n")[0]
-                yield f"{kind}: {before} → {now}", text
+                lines = zip(original.split("\n"), text.split("\n"), strict=False)
+                before, now = next(pair for pair in lines if pair[0] != pair[1])
+                yield f"{kind}: {before.strip()} → {now.strip()}", text
 
 
 def _changes(node: ast.AST) -> Iterator[tuple]:
