@@ -186,6 +186,23 @@ def test_overlapping_mixture_entropy():
     assert mixture.entropy() == pytest.approx(expected, abs=1e-8)
 
 
+def test_ring_and_grid_stand_where_they_should():
+    """Catches a grid off its centre and a ring turned or of another radius, which no entropy shows."""
+    axis = torch.tensor([-4.0, -2, 0, 2, 4], dtype=torch.float64)
+    torch.testing.assert_close(datasets.GridOfGaussians().means, torch.cartesian_prod(axis, axis))
+    ring = datasets.RingOfGaussians(num_modes=4).means
+    expected = torch.tensor([[2.0, 0], [0, 2], [-2, 0], [0, -2]], dtype=torch.float64)
+    torch.testing.assert_close(ring, expected, rtol=0, atol=1e-12)
+
+
+def test_pinwheel_blade_is_the_gaussian_it_says():
+    """Catches variances where standard deviations are meant, and the two directions of a blade swapped."""
+    blade = datasets.Pinwheel(num_arms=1, radial_std=0.5, tangential_std=0.1, twist=0, radius=1.5)
+    x = torch.randn(20, 2, generator=rng(0), dtype=torch.float64)
+    expected = stats.multivariate_normal([1.5, 0], [[0.25, 0], [0, 0.01]]).logpdf(x.numpy())
+    torch.testing.assert_close(blade.log_prob(x), torch.from_numpy(expected))
+
+
 def test_checkerboard_squares():
     """Catches the other colour of the board and a wrong edge rule."""
     x = torch.tensor(
