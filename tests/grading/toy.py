@@ -1,5 +1,6 @@
 """Two small tasks on which the engine is tested: one result with gradient and edges, and a pair of results."""
 
+import inspect
 import types
 
 import torch
@@ -87,8 +88,10 @@ NUMBER = Task(
 
 def disguised(function):
     """A function of a task as a student might have written it: no trap that is set on the original reaches the copy."""
+    function = inspect.unwrap(function)  # the shape checks of the tests wrap every function of the course
     scope = dict(function.__globals__)
     for name, value in list(scope.items()):
         if isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
+            value = inspect.unwrap(value)
             scope[name] = types.FunctionType(value.__code__, scope, name, value.__defaults__, value.__closure__)
     return types.FunctionType(function.__code__, scope, "answer", function.__defaults__, function.__closure__)
