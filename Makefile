@@ -4,6 +4,7 @@
 LECTURE ?= 00
 LAB_ARGS ?=
 JOBS ?= 2
+TESTS ?= tests notebooks solutions
 
 help:
 	echo "make lab    make the environment if it is missing, open JupyterLab on lecture $(LECTURE)  (LECTURE=01 for another)"
@@ -19,9 +20,11 @@ test:
 	PYTHON="$(PYTHON)" .ci/environment dev
 	.ci/system-packages
 	echo "course: running the tests, the notebooks and the style checks"
-	.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .
+	failed=0; \
+	.venv/bin/ruff check --quiet . && .venv/bin/ruff format --check . || failed=1; \
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
-	    --nbval-lax --nbval-current-env --nbval-cell-timeout=120 tests notebooks solutions
+	    --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(TESTS) || failed=1; \
+	[ $$failed = 0 ] || echo "course: something failed, see above"; exit $$failed
 
 # The tested set, from the environment as it stands.
 pins:
