@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("COURSE_CHECK_CONTROLS", "1")  # notebooks under test draw both ends of each live control
 
 import jaxtyping
 import pytest

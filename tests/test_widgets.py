@@ -229,9 +229,11 @@ def test_bad_arguments_are_named(change, sentence, no_shape_check):
         make(**change)
 
 
-@pytest.mark.alone
 def test_a_redraw_leaves_time_for_the_page():
-    """Catches a redraw that eats the 100 ms from key to picture; the browser test measures the whole way."""
+    """Catches a redraw that eats the 100 ms from key to picture; the browser test measures the whole way.
+
+    Processor time, so that other work on the machine does not decide.
+    """
 
     def typical(ax, height):
         plots.density(ax, lambda x: -0.5 * (x**2).sum(1) / height, ((-3, 3), (-3, 3)))
@@ -241,8 +243,8 @@ def test_a_redraw_leaves_time_for_the_page():
     live.render()
     times = []
     for height in (1, 2, 4, 5, 6, 7, 8, 9, 1, 2):
-        start = time.perf_counter()
+        start = time.process_time()
         live.render(height=height)
-        times.append(1000 * (time.perf_counter() - start))
+        times.append(1000 * (time.process_time() - start))
     print(f"redraw: median {statistics.median(times):.0f} ms")
     assert statistics.median(times) < 80
