@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -83,7 +86,8 @@ class _Run:
         submissions = self._graded()
         try:
             for graded in submissions:
-                self._keep(graded, report)
+                with _whole():
+                    self._keep(graded, report)
         except KeyboardInterrupt:
             self.problems.append("stopped by ctrl-C")
         except (SandboxError, ClusterError) as error:
@@ -136,6 +140,22 @@ class _Run:
             print(f"\n{len(self.problems)} could not be done:")
             print("\n".join(f"  {problem}" for problem in self.problems))
         return FAILED if self.problems else DONE
+
+
+@contextlib.contextmanager
+def _whole():
+    """Hold ctrl-C back until the block is done: a submission is kept altogether or not at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _notice(sentence: str) -> None:

@@ -52,11 +52,11 @@ class Graded:
 
     @property
     def score(self) -> float:
-        return sum(result.earned for result in self.results)
+        return float(sum(result.earned for result in self.results))
 
     @property
     def max_score(self) -> float:
-        return sum(result.points for result in self.results)
+        return float(sum(result.points for result in self.results))
 
 
 class Grader:

@@ -100,7 +100,8 @@ def test_malformed_cells_are_skipped_not_fatal(tmp_path):
     cells = [None, 3, {}, {"cell_type": "code"}, {"cell_type": "code", "source": [1, "a = ", "2"]},
              {"cell_type": "code", "source": {"x": 1}}, {"cell_type": "code", "source": "s = '\ud800'"},
              {"cell_type": "code", "source": "b", "metadata": {"nbgrader": 7}},
-             {"cell_type": "code", "source": "c", "metadata": {"nbgrader": {"solution": True, "grade_id": [1]}}}]  # fmt: skip
+             {"cell_type": "code", "source": "c", "metadata": {"nbgrader": {"solution": True, "grade_id": 1}}},
+             {"cell_type": "markdown"}]  # fmt: skip
     path = write(tmp_path / "x.ipynb", json.dumps({"nbformat": 4, "cells": cells}))
     read = submission.read(path)
     assert [c.source for c in read] == ["", "a = 2", "s = '?'", "b", "c"]
