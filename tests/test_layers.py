@@ -18,7 +18,7 @@ FLOORS = [
     {"gaussian"},
     {"datasets", "nets"},
     {"models"},
-    {"games", "inverse", "latent", "metrics", "samplers"},
+    {"disentanglement", "games", "inverse", "latent", "metrics", "samplers"},
     {"checkpoint", "progress", "steps"},
     {"training"},
     {"zoo"},
