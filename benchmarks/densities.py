@@ -92,15 +92,15 @@ def race_gmm(label, density, n, restarts, repeats):
     return line, failures
 
 
-def race(repeats=5):
-    """All the races: the lines to print, and what was lost (nothing, if all is well)."""
+def race(repeats=5, bandwidths=(0.02, 0.1, 0.5), restarts=(1, 5)):
+    """The races: the lines to print, and what was lost (nothing, if all is well)."""
     torch.set_num_threads(1)
     ring = datasets.RingOfGaussians(std=0.7)  # neighbours overlap: the answer is not obvious from k-means
-    results = [race_kde("two_moons", h, 10_000, repeats) for h in (0.02, 0.1, 0.5)]
+    results = [race_kde("two_moons", h, 10_000, repeats) for h in bandwidths]
     results.append(race_kde("pinwheel", 0.05, 10_000, repeats))
-    for restarts in (1, 5):
-        results.append(race_gmm("ring", ring, 50_000, restarts, repeats))
-        results.append(race_gmm("pinwheel", datasets.Pinwheel(), 50_000, restarts, repeats))
+    for starts in restarts:
+        results.append(race_gmm("ring", ring, 50_000, starts, repeats))
+        results.append(race_gmm("pinwheel", datasets.Pinwheel(), 50_000, starts, repeats))
     lines, failures = zip(*results, strict=True)
     return list(lines), [failure for each in failures for failure in each]
 
