@@ -7,7 +7,8 @@ import pytest
 from tests.grading.answers import functions, sources, verdict
 from tests.grading.mutator import mutants
 
-pytestmark = pytest.mark.slow
+# Shapes are the answers' affair here, and enforcing them in the library triples the time.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_shape_check")]
 
 CELLS = sources()
 SQUARED = "a difference that is squared has no sign"

@@ -11,7 +11,8 @@ WRONG = "tests/grading/test_tasks.py::test_other_wrong_answers_are_refused"
 MUTANTS = [
     Mutant("the reference histogram closes its bins on the right", EX01, "def _bin(v, edges, right=True):",
            "def _bin(v, edges, right=False):", (f"{RIGHT}[histogram_log_density-histogram_by_comparison]",)),
-    Mutant("the reference kernel has no half", EX01, "log_kernel = -0.5 * _square_distances(x, x_train) / bandwidth**2\n"
+    Mutant("the reference kernel has no half", EX01,
+           "log_kernel = -0.5 * _square_distances(x, x_train) / bandwidth**2\n"
            "    log_normaliser", "log_kernel = -_square_distances(x, x_train) / bandwidth**2\n    log_normaliser",
            (f"{RIGHT}[kde_log_density-kde_by_mixture]",)),
     Mutant("the reference ball has Gamma(d/2)", EX01, "math.lgamma(0.5 * d + 1) - d * math.log(2)",
