@@ -367,7 +367,7 @@ def test_patches_made_before_grading_do_not_help(monkeypatch):
             patch.setattr(torch, name, lambda *args, **kwargs: True)
         patch.setattr(torch.Tensor, "all", lambda *args, **kwargs: torch.ones(()).bool())
         patch.setattr(torch, "logsumexp", lambda x, dim: x.sum(dim) * 0)
-        results = [grade(TASK, wrong), grade(TASK, lambda x, scale: x.sum(0) * 0)]
+        results = [grade(TASK, wrong), grade(TASK, lambda x, scale: x.sum(0) * 0 - x.new_tensor(len(x)).log())]
     assert not any(result.passed for result in results)
 
 
@@ -453,3 +453,8 @@ def test_answers_cannot_be_had_from_the_library():
         return TASKS["gaussian_log_prob"].reference(x, mean, cov)
 
     assert grade("gaussian_log_prob", from_the_tasks).stage == "forbidden"
+
+
+def test_sources_of_the_answers_cannot_be_read():
+    """Catches a reference that an answer copies from its file."""
+    assert grade(TASK, reads_the_source).stage == "forbidden"

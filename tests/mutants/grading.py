@@ -81,7 +81,13 @@ MUTANTS = [
         'for at in record["mutated"][1:]:',
         "test_judge.py",
     ),
-    _mutant("a result without gradient passes", "judge.py", "    if not grads:\n", "    if False:\n", "test_judge.py"),
+    _mutant(
+        "a result without gradient passes",
+        "judge.py",
+        "if not wanted or all(not bool(g.any()) for g in wanted):",
+        "if not grads or all(not bool(g.any()) for g in wanted):",
+        "test_judge.py",
+    ),
     _mutant(
         "only the first case is judged",
         "judge.py",
@@ -103,13 +109,6 @@ MUTANTS = [
         "if change is None or not change(g, w, *limits[i]):",
         "if change is not None and not change(g, w, *limits[i]):",
         "test_judge.py",
-    ),
-    _mutant(
-        "a signal to another process is allowed",
-        "child.py",
-        'event == "os.kill" and',
-        'event == "os.kil" and',
-        "test_attacks.py",
     ),
     _mutant(
         "sources of the answers may be read", "child.py", "if path.startswith(_HIDDEN):", "if False:", "test_attacks.py"
@@ -144,10 +143,10 @@ MUTANTS = [
         "test_feedback.py",
     ),
     _mutant(
-        "a tensor may reach outside its message",
+        "a tensor may share bytes with another",
         "codec.py",
         "start != self.used or start + size > len(self.blobs)",
-        "start != self.used",
+        "start + size > len(self.blobs)",
         "test_codec.py",
     ),
 ]
