@@ -83,14 +83,11 @@ def grade_on_cluster(
 
 
 def _spread(client, found: list[Found], settings: Settings, notice) -> Iterator[Graded]:
-    from distributed import as_completed
-
-    waiting, items, told = list(reversed(found)), {}, False
-    finished = as_completed()
+    waiting, running, told = list(reversed(found)), {}, False
     last = time.monotonic()
-    while waiting or items:
+    while waiting or running:
         # Only a few are on their way at a time: the memory of the scheduler does not grow with the cohort.
-        while waiting and len(items) < 4 * max(1, _threads(client)):
+        while waiting and len(running) < 4 * max(1, _threads(client)):
             item = waiting.pop()
             try:
                 if item.problem:
@@ -99,15 +96,10 @@ def _spread(client, found: list[Found], settings: Settings, notice) -> Iterator[
             except submission.Unreadable as error:
                 yield Graded(item.name, reason=str(error))
                 continue
-            future = client.submit(grade_remotely, item.name, cells, settings, pure=False, retries=2)
-            items[future.key] = item
-            finished.add(future)
-        if not items:
-            continue
-        batch = _next(finished)
-        for future in batch:
-            last = time.monotonic()
-            item = items.pop(future.key)
+            running[client.submit(grade_remotely, item.name, cells, settings, pure=False, retries=2)] = item
+        done = [future for future in running if future.done()]
+        for future in done:
+            last, item = time.monotonic(), running.pop(future)
             try:
                 graded, weaker = future.result()
             except Exception as error:
@@ -116,18 +108,10 @@ def _spread(client, found: list[Found], settings: Settings, notice) -> Iterator[
                 notice(weaker)
                 told = True
             yield graded
-        if not batch and time.monotonic() - last > PATIENCE and not _threads(client):
-            raise ClusterError(f"the cluster has had no worker for {PATIENCE:.0f} s; start workers and grade again")
-
-
-def _next(finished) -> list:
-    """The futures that are done, after at most half a second."""
-    until = time.monotonic() + 0.5
-    while time.monotonic() < until:
-        if batch := finished.next_batch(block=False) if not finished.queue.empty() else []:
-            return [item[0] if isinstance(item, tuple) else item for item in batch]
-        time.sleep(0.01)
-    return []
+        if running and not done:
+            time.sleep(0.02)
+            if time.monotonic() - last > PATIENCE and not _threads(client):
+                raise ClusterError(f"the cluster has had no worker for {PATIENCE:.0f} s; start workers and grade again")
 
 
 def _threads(client) -> int:

@@ -174,7 +174,8 @@ def grades_csv(cohort: Iterable[Graded], tasks: list[str]) -> str:
     writer.writerow(["submission", "exercise", "score", "max_score", "status", *tasks])
     for graded in sorted(cohort, key=lambda g: g.name):
         statuses = {result.task: result.status for result in graded.results}
-        name = os.fsencode(graded.name).decode("utf-8", "backslashreplace")
+        # A bare carriage return would end the row in some readers.
+        name = os.fsencode(graded.name).decode("utf-8", "backslashreplace").replace("\r", "\\r")
         writer.writerow([neutral(name), graded.exercise, number(graded.score), number(graded.max_score), graded.status,
                          *(statuses.get(task, "") for task in tasks)])  # fmt: skip
     return buffer.getvalue()
