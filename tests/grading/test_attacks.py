@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from course_lib.grading import TASKS, child, codec, engine, grade
+from course_lib.grading.pristine import pristine
 from tests.grading.toy import NUMBER, TASK
 
 pytestmark = pytest.mark.skipif(
@@ -458,3 +459,14 @@ def test_answers_cannot_be_had_from_the_library():
 def test_sources_of_the_answers_cannot_be_read():
     """Catches a reference that an answer copies from its file."""
     assert grade(TASK, reads_the_source).stage == "forbidden"
+
+
+def test_patches_are_lifted_inside_the_block_and_back_after_it(monkeypatch):
+    """Catches a judge that works with patched tools, and one that takes a notebook's own patches away."""
+    original, patch = torch.logsumexp, lambda *args: None
+    monkeypatch.setattr(torch, "logsumexp", patch)
+    monkeypatch.setattr(torch.Tensor, "all", patch, raising=False)
+    with pristine():
+        assert torch.logsumexp is original and bool(torch.ones(2).all())
+        torch.logsumexp = None
+    assert torch.logsumexp is patch and torch.Tensor.all is patch
