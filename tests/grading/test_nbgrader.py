@@ -17,7 +17,7 @@ import pytest
 from course_lib.grading import TASKS
 from tests.grading.answers import EXERCISES, ROOT, sources
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("nbgrader")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("nbgrader")]
 WANTED = "nbgrader==0.9.6"
 
 # Everything that may not spoil a mark: both streams, at the level of Python and of file descriptors, and a warning.
@@ -53,7 +53,7 @@ def nbgrader(request, tmp_path_factory):
         shutil.rmtree(venv, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True, timeout=120)
         installed = subprocess.run([str(programs / "python"), "-m", "pip", "install", "-q", WANTED],
-                                   capture_output=True, text=True, timeout=400)  # fmt: skip
+                                   capture_output=True, text=True, timeout=900)  # fmt: skip
         if installed.returncode:
             pytest.skip(f"{WANTED} could not be installed: {installed.stderr.strip().splitlines()[-1]}")
         (home / "complete").touch()
