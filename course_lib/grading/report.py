@@ -101,8 +101,10 @@ margin:0 0 1rem;break-inside:avoid}section.passed{border-left-color:#0072b2}
 header{display:flex;flex-wrap:wrap;gap:.2rem 1rem;justify-content:space-between;align-items:baseline}
 .verdict{font-weight:600;color:#a34700;white-space:nowrap}.passed .verdict{color:#005a8c}p{margin:.5rem 0}
 pre{background:#f5f5f5;padding:.6rem .7rem;margin:.5rem 0;overflow-x:auto;white-space:pre-wrap;border-radius:.2rem;
-font:13px/1.45 ui-monospace,Menlo,Consolas,monospace}summary{cursor:pointer;color:#595959}.next{color:#333}
-@media print{body{max-width:none;padding:0;font-size:11pt}pre{font-size:9pt}section{border-color:#999}
+font:13px/1.45 ui-monospace,Menlo,Consolas,monospace}code{font:.92em ui-monospace,Menlo,Consolas,monospace}
+summary{cursor:pointer;color:#595959}.next{color:#333}
+@media print{body{max-width:none;padding:0;font-size:11pt}pre{font-size:9pt}section{border-color:#999 #999 #999 #d55e00}
+section.passed{border-left-color:#0072b2}
 details>summary{display:none}.bar div{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
 _VERDICTS = {
@@ -121,8 +123,11 @@ def feedback_html(graded: Graded) -> str:
 
 
 def _page(graded: Graded, limit: int) -> str:
-    def safe(text: str, cut: int = limit) -> str:
-        return html.escape(clean(text, cut))
+    def safe(text: str) -> str:
+        return html.escape(clean(text, limit))
+
+    def prose(text: str) -> str:
+        return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", safe(text))
 
     title = graded.exercise.replace("_", " ") or "Submission"
     share = 100 * graded.score / graded.max_score if graded.max_score else 0.0
@@ -137,13 +142,13 @@ def _page(graded: Graded, limit: int) -> str:
         printed = graded.outputs.get(result.task, "")
         verdict = f"{_VERDICTS[result.status]} · {number(result.earned)}/{number(result.points)}"
         body.append(f'<section class="{result.status}"><header><h2>{safe(result.task)}</h2>')
-        body.append(f'<span class="verdict">{verdict}</span></header><p>{safe(result.message)}</p>')
+        body.append(f'<span class="verdict">{verdict}</span></header><p>{prose(result.message)}</p>')
         if result.example:
             body.append(f"<pre>{safe(result.example)}</pre>")
         if result.trace:
             body.append(f"<p>It stopped at</p><pre>{safe(result.trace)}</pre>")
         if result.next_step:
-            body.append(f'<p class="next">→ {safe(result.next_step)}</p>')
+            body.append(f'<p class="next">→ {prose(result.next_step)}</p>')
         if printed:
             body.append(f"<details><summary>What it printed</summary><pre>{safe(printed)}</pre></details>")
         body.append("</section>")
