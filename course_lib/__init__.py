@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("checks", "datasets", "gaussian", "grading", "metrics", "models", "nets", "notebook", "paths", "plots",
-               "quiz", "training", "widgets")  # fmt: skip
+_SUBMODULES = ("checks", "datasets", "disentanglement", "gaussian", "grading", "latent", "metrics", "models", "nets",
+               "notebook", "paths", "plots", "quiz", "samplers", "training", "widgets")  # fmt: skip
 
 
 def rng(seed: int, device: str | torch.device = "cpu") -> torch.Generator:

@@ -53,7 +53,7 @@ def number(
 ) -> float:
     """A finite real number within bounds, as a float; 0-dim tensors are welcome."""
     try:
-        result = float(value)
+        result = float(value.detach() if isinstance(value, torch.Tensor) else value)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be a number, got {value!r}") from None
     if not math.isfinite(result):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from course_lib import datasets, rng
-from course_lib.models import densities, vae
+from course_lib.models import densities, linear_gaussian, vae
 from course_lib.training import train
 
 
@@ -43,5 +43,6 @@ TINY = {
     "GMM": Tiny(lambda dtype: densities.GMM(3).fit(moons(dtype), generator=rng(0), restarts=1), (2,)),
     "Histogram": Tiny(lambda dtype: densities.Histogram(bins=12).fit(moons(dtype)), (2,)),
     "KDE": Tiny(lambda dtype: densities.KDE(bandwidth=0.2).fit(moons(dtype)), (2,)),
+    "ProbabilisticPCA": Tiny(lambda dtype: linear_gaussian.ProbabilisticPCA(1).fit(moons(dtype)), (2,)),
     "VAE": Tiny(fitted_vae, (2,)),
 }
