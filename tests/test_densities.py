@@ -258,9 +258,19 @@ def test_rescue_moves_an_empty_component_to_where_it_pays():
     x = torch.cat([moons(300), moons(300, seed=1) + 40])
     far = torch.tensor([[0.5, 0.25], [-1e4, -1e4]], dtype=torch.float64)
     start = mixture._mixture(torch.tensor([1 - 1e-9, 1e-9]).double(), far, torch.eye(2).double().repeat(2, 1, 1), 1e-6)
-    best, history = GMM(2)._run(x, start, 200, 1e-9)
+    best, history = mixture._run(x, start, 1e-6, 200, 1e-9)
     assert best.weights.min() > 0.4
     assert history == sorted(history)
+
+
+def test_a_float32_mixture_on_its_floor_can_be_used():
+    """Catches a floor below what float32 resolves: the fit succeeds, and its covariance is then refused as singular."""
+    flat = torch.randn(400, 6, generator=rng(0)) @ torch.randn(6, 64, generator=rng(1))
+    x = flat + 1e-5 * torch.randn(400, 64, generator=rng(2))
+    model = GMM(10).fit(x, generator=rng(3), restarts=1)
+    assert model.sample(5, generator=rng(4)).isfinite().all()
+    assert model.log_prob(x).isfinite().all()
+
 
 
 def test_gmm_repeats_with_the_seed():

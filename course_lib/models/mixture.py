@@ -75,7 +75,8 @@ class GMM:
 
     Args:
         num_components: k.
-        floor: smallest variance allowed in any direction, as a share of the data's variance.
+        floor: smallest variance allowed in any direction, as a share of the data's variance; `fit` raises it to what
+            the dtype of the data can resolve.
     References:
         Dempster, Laird and Rubin (1977), J. R. Stat. Soc. B 39; Hathaway (1985), Ann. Stat. 13 (why a constraint).
     """
@@ -123,10 +124,12 @@ class GMM:
         part = z
         if len(z) > max(5000, 200 * k):
             part = z[_permutation(len(z), z.device, generator)[: max(5000, 200 * k)]]
-        runs = [self._run(part, _start(part, k, self.floor, generator), max_steps, tol) for _ in range(restarts)]
+        # A covariance on the floor must still be invertible after rounding to the dtype of x (see `gaussian._factor`).
+        floor = max(self.floor, 8 * x.shape[1] * torch.finfo(x.dtype).eps)
+        runs = [_run(part, _start(part, k, floor, generator), floor, max_steps, tol) for _ in range(restarts)]
         best, history = max(runs, key=lambda run: run[1][-1])
         if part is not z:
-            best, history = self._run(z, best, max_steps, tol)
+            best, history = _run(z, best, floor, max_steps, tol)
         self.weights = best.weights.to(x.dtype)
         self.means = (centre + scale * best.means).to(x.dtype)
         self.covs = (scale * best.covs * scale[:, None]).to(x.dtype)
@@ -152,26 +155,6 @@ class GMM:
         parameters = (self.weights, self.means, self.covs)
         return parameters if like is None else tuple(p.to(like) for p in parameters)
 
-    def _run(self, z: Tensor, start: _Mixture, max_steps: int, tol: float) -> tuple[_Mixture, list[float]]:
-        """EM from `start` until a step gains less than `tol`; the mixture and the log-likelihood along the way."""
-        columns = z.mT.contiguous()
-        mixture, (value, proposal) = start, _sweep(columns, start, self.floor)
-        history = [value]
-        for _ in range(max_steps):
-            new_value, new_proposal = _sweep(columns, proposal, self.floor)
-            if float(proposal.weights.min()) * len(z) < 1e-3:  # a component explains next to nothing
-                rescued = _rescue(z, proposal, self.floor)
-                rescued_value, rescued_proposal = _sweep(columns, rescued, self.floor)
-                if rescued_value > new_value:  # only a move that pays, so the likelihood still never falls
-                    proposal, new_value, new_proposal = rescued, rescued_value, rescued_proposal
-            if new_value < value:  # rounding, at the very end
-                break
-            mixture, gain, value, proposal = proposal, new_value - value, new_value, new_proposal
-            history.append(value)
-            if gain < tol:
-                break
-        return mixture, history
-
 
 class _Mixture(NamedTuple):
     weights: Tensor  # (k,)
@@ -182,6 +165,27 @@ class _Mixture(NamedTuple):
     @property
     def covs(self) -> Tensor:
         return (self.axes * self.variances[:, None, :]) @ self.axes.mT
+
+
+def _run(z: Tensor, start: _Mixture, floor: float, max_steps: int, tol: float) -> tuple[_Mixture, list[float]]:
+    """EM from `start` until a step gains less than `tol`; the mixture and the log-likelihood along the way."""
+    columns = z.mT.contiguous()
+    mixture, (value, proposal) = start, _sweep(columns, start, floor)
+    history = [value]
+    for _ in range(max_steps):
+        new_value, new_proposal = _sweep(columns, proposal, floor)
+        if float(proposal.weights.min()) * len(z) < 1e-3:  # a component explains next to nothing
+            rescued = _rescue(z, proposal, floor)
+            rescued_value, rescued_proposal = _sweep(columns, rescued, floor)
+            if rescued_value > new_value:  # only a move that pays, so the likelihood still never falls
+                proposal, new_value, new_proposal = rescued, rescued_value, rescued_proposal
+        if new_value < value:  # rounding, at the very end
+            break
+        mixture, gain, value, proposal = proposal, new_value - value, new_value, new_proposal
+        history.append(value)
+        if gain < tol:
+            break
+    return mixture, history
 
 
 def _sweep(columns: Tensor, mixture: _Mixture, floor: float, block: int = 2**12) -> tuple[float, _Mixture]:
