@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _SUBMODULES = ("checks", "datasets", "disentanglement", "gaussian", "grading", "latent", "metrics", "models", "nets",
-               "notebook", "paths", "plots", "quiz", "samplers", "training", "widgets")  # fmt: skip
+               "notebook", "paths", "plots", "quiz", "samplers", "training", "widgets", "zoo")  # fmt: skip
 
 
 def rng(seed: int, device: str | torch.device = "cpu") -> torch.Generator:

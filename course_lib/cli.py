@@ -18,6 +18,7 @@ COMMANDS = {
     "lab": "JupyterLab, opened on a lecture (default: 00)",
     "doctor": "what is installed, which device, what will be slow or missing and how to mend it",
     "run": "execute lectures headless; seconds and peak memory per lecture",
+    "train": "make a reference model from its recipe; --resume goes on after ctrl-C",
     "build": "exercises/ from solutions/; --check only compares",
     "grade": "grade notebooks, or folders of submissions, in a sandbox; marks, feedback and a table",
     "export": "an exercise for another grader: Gradescope or nbgrader",

@@ -1,0 +1,77 @@
+"""What is measured of a trained reference model and written on its card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.zoo import data
+from course_lib.zoo.recipes import Recipe
+
+Figures = dict[str, float]
+
+
+def measure(made: Recipe, model: nn.Module, generator: torch.Generator) -> Figures:
+    """All figures of the recipe, in its order, rounded to 5 digits."""
+    found: Figures = {}
+    with torch.no_grad():
+        for name in made.figures:
+            found |= MEASURES[name](made, model, generator)
+    return {key: float(f"{value:.5g}") for key, value in found.items()}
+
+
+def _test(made: Recipe, generator: torch.Generator, num: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    """Test images as the model was trained on them, and the labels if it wants them."""
+    x, known = data.images(made.data, made.all_data_options, "test")
+    x, known = x[:num], known[:num]
+    if made.all_data_options.get("binarise", False):
+        x = data.binarise(x, generator)
+    return x, {"labels": known} if made.options.get("num_classes") else {}
+
+
+def elbo(made: Recipe, model: nn.Module, generator: torch.Generator) -> Figures:
+    """Mean evidence lower bound of the test images, in nats, with 10 draws each."""
+    x, labels = _test(made, generator)
+    return {"test_elbo": float(model.elbo(x, 10, generator=generator, **labels).mean())}
+
+
+def reconstruction(made: Recipe, model: nn.Module, generator: torch.Generator) -> Figures:
+    """Mean squared error of reconstructed test images; pixels are in [0, 1]."""
+    x, labels = _test(made, generator)
+    return {"test_squared_error": float((model.reconstruct(x, **labels) - x).square().mean())}
+
+
+def label_accuracy(made: Recipe, model: nn.Module, generator: torch.Generator) -> Figures:
+    """Share of 1,000 conditional samples whose nearest training image has the label that was asked for."""
+    x, y = data.images(made.data, made.all_data_options, "train")
+    labels = torch.arange(1000) % model.num_classes
+    samples = model.sample(1000, labels=labels, mean=True, generator=generator)
+    nearest = torch.cdist(samples.flatten(1), x.flatten(1)).argmin(1)
+    return {"label_accuracy": float((y[nearest] == labels).float().mean())}
+
+
+def log_likelihood(num: int) -> Callable[[Recipe, nn.Module, torch.Generator], Figures]:
+    """Importance-sampled log-likelihood of the first `num` test images, 5,000 draws each."""
+
+    def of(made: Recipe, model: nn.Module, generator: torch.Generator) -> Figures:
+        x, labels = _test(made, generator, num)
+        log_p = model.log_likelihood(x, 5000, generator=generator, **labels)
+        return {
+            "negative_log_likelihood": -float(log_p.mean()),
+            "standard_error": float(log_p.std()) / len(x) ** 0.5,
+            "test_images": len(x),
+            "importance_samples": 5000,
+        }
+
+    return of
+
+
+MEASURES = {
+    "elbo": elbo,
+    "reconstruction": reconstruction,
+    "label_accuracy": label_accuracy,
+    "log_likelihood_1000": log_likelihood(1000),
+    "log_likelihood_10000": log_likelihood(10_000),
+}
