@@ -33,7 +33,7 @@ def mutual_information(
         R. Chen et al. (2018), arXiv:1802.04942, section 4.1; F. Locatello et al. (2019), arXiv:1811.12359 (binned).
     """
     checks.data(codes, "codes", min_samples=2)
-    checks.tensor(factors, "factors", ndim=2, floating=False)
+    checks.finite(checks.tensor(factors, "factors", ndim=2, floating=False), "factors")
     if len(factors) != len(codes):
         raise ValueError(f"factors must have one row per code, got {len(factors)} rows for {len(codes)} codes")
     bins = checks.count(bins, "bins", at_least=2)

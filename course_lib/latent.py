@@ -47,11 +47,11 @@ def slerp(z0: Float[Tensor, " d"], z1: Float[Tensor, " d"], t: Float[Tensor, " s
     # Right for every angle, where acos(u · v) loses half the digits near 0 and π. The squares keep gradients finite.
     sine, cosine = (u - v).square().sum(), (u + v).square().sum()
     eps = torch.finfo(u.dtype).eps
-    if float(cosine) <= 4 * eps:
+    if float(cosine.detach()) <= 4 * eps:
         raise ValueError(
             "z0 and z1 must not point in opposite directions: many arcs join them; go through a third point"
         )
-    if float(sine) <= 4 * eps:
+    if float(sine.detach()) <= 4 * eps:
         return lerp(z0, z1, t)
     omega = 2 * torch.atan2(sine.sqrt(), cosine.sqrt())
     return (((1 - t) * omega).sin()[:, None] * z0 + (t * omega).sin()[:, None] * z1) / omega.sin()
@@ -135,7 +135,7 @@ def project_out(
         for _ in range(2):
             for axis in basis:
                 rest = rest - (rest @ axis) * axis
-        if float(rest.norm()) > tolerance:
+        if float(rest.detach().norm()) > tolerance:
             basis.append(rest / rest.norm())
         elif row is unit:
             raise ValueError("direction lies in the span of others, nothing remains of it; leave some of them out")

@@ -21,7 +21,7 @@ def data(n: int, seed: int = 1) -> torch.Tensor:
 
 
 def linear_vae(*, exact: bool, num_classes: int = 0) -> vae.VAE:
-    """The model as a VAE whose encoder is the exact posterior, or off by a shift of 0.3 and variances times 0.6, 1.5.
+    """The model as a VAE whose encoder is the exact posterior, or off by a shift of 0.2 and variances times 0.8, 1.5.
 
     With classes, class y adds the vector (y, 0, 0, 0, -y) to x.
     """
@@ -40,7 +40,7 @@ def linear_vae(*, exact: bool, num_classes: int = 0) -> vae.VAE:
         model.decoder[0].bias.copy_(bias)
         model.encoder[0].weight.zero_()
         model.encoder[0].weight[:K] = torch.cat([slope.mT, -slope.mT @ shift.mT], 1)
-        model.encoder[0].bias[:K] = at_origin[0] + (0 if exact else 0.3)
-        factors = torch.ones(2) if exact else torch.tensor([0.6, 1.5])
+        model.encoder[0].bias[:K] = at_origin[0] + (0 if exact else 0.2)
+        factors = torch.ones(2) if exact else torch.tensor([0.8, 1.5])
         model.encoder[0].bias[K:] = (cov.diagonal() * factors).log()
     return model

@@ -49,3 +49,39 @@ def test_bad_sizes_are_named(sizes, no_shape_check):
     """Catches a network built from nonsense, which fails only at its first batch."""
     with pytest.raises(ValueError, match="sizes must"):
         nets.MLP(sizes)
+
+
+@pytest.mark.parametrize("shape, left", [((1, 8, 8), 4), ((3, 32, 32), 4), ((1, 28, 28), 7), ((1, 16, 8), 4)])
+def test_conv_nets_mirror_each_other(shape, left):
+    """Catches a decoder whose image is not the encoder's size, and halving that goes on through odd sizes."""
+    encoder = nets.ConvEncoder(shape, 5, width=4, generator=course_lib.rng(0))
+    decoder = nets.ConvDecoder(5, shape, width=4, generator=course_lib.rng(0))
+    x = torch.rand(2, *shape, generator=course_lib.rng(1))
+    assert encoder(x).shape == (2, 5)
+    assert decoder(encoder(x)).shape == x.shape
+    assert min(nn.Sequential(*list(encoder)[:-2])(x).shape[2:]) == left
+    assert not isinstance(encoder[-1], nn.SiLU) and not isinstance(decoder[-1], nn.SiLU)
+
+
+def test_every_pixel_matters_and_is_made():
+    """Catches padding that cuts the border: each input pixel reaches the code, and each output pixel varies with it."""
+    encoder = nets.ConvEncoder((1, 8, 8), 3, width=4, generator=course_lib.rng(0))
+    x = torch.rand(1, 1, 8, 8, generator=course_lib.rng(1), requires_grad=True)
+    (gradient,) = torch.autograd.grad(encoder(x).sum(), x)
+    assert (gradient != 0).all()
+    images = nets.ConvDecoder(3, (1, 8, 8), width=4, generator=course_lib.rng(0))(
+        torch.randn(9, 3, generator=course_lib.rng(2))
+    )
+    assert (images.std(0) > 0).all()
+
+
+def test_conv_weights_come_from_the_generator_alone_and_keep_the_signal():
+    """Catches convolutions initialised from the global state, and a fan-in that is the wrong way round for `up`."""
+    state = torch.get_rng_state()
+    up = nets.conv(64, 4, 4, stride=2, up=True, generator=course_lib.rng(0))
+    down = nets.conv(16, 64, 4, stride=2, generator=course_lib.rng(0))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(down.weight, nets.conv(16, 64, 4, stride=2, generator=course_lib.rng(0)).weight)
+    # 16 x 4 x 4 = 64 x 4 x 4 / 2² inputs meet in each output.
+    assert float(up.weight.detach().abs().max()) == pytest.approx(1 / 16, rel=1e-2)
+    assert float(down.weight.detach().abs().max()) == pytest.approx(1 / 16, rel=1e-2)

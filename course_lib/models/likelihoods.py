@@ -21,7 +21,23 @@ def limited(value: Tensor, low: float, high: float) -> Tensor:
 
     A plain clamp has no gradient out there: a network that once strays would never return.
     """
-    return value + (value.clamp(low, high) - value).detach()
+    return _Limited.apply(value, low, high)
+
+
+class _Limited(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, low: float, high: float) -> Tensor:
+        return value.clamp(low, high)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return gradient, None, None
 
 
 class Bernoulli(nn.Module):
