@@ -7,7 +7,6 @@ own task alone; everything a child started is killed before the next one begins.
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import select
@@ -132,7 +131,6 @@ class Supervisor:
         )  # fmt: skip
         if nested:
             isolation.filter_system_calls()
-        gc.disable()
         sys.stdout = sys.__stdout__ = open(1, "w", buffering=1, errors="replace", closefd=False)
         sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, errors="replace", closefd=False)
         file, dumps, exit_now = os.fdopen(3, "wb", buffering=0, closefd=False), json.dumps, os._exit
