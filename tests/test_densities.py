@@ -272,7 +272,6 @@ def test_a_float32_mixture_on_its_floor_can_be_used():
     assert model.log_prob(x).isfinite().all()
 
 
-
 def test_gmm_repeats_with_the_seed():
     """Catches starts from the global state: the same seed must give the same mixture."""
     x = moons(300)
