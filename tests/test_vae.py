@@ -202,13 +202,17 @@ def test_the_elbo_gradient_of_the_exact_encoder_vanishes():
 
 @pytest.mark.parametrize("net", ["mlp", "conv"])
 def test_training_on_digits(net):
-    """Catches a model that does not learn: 44 nats untrained, 33 to 34 if z is ignored, under 32 within 300 steps."""
+    """Catches a model that does not learn, or that ignores z: it beats the best that knows no z by 1.5 nats."""
+    x, test = datasets.digits("train").images, datasets.digits("test").images[:200]
     model = VAE((1, 8, 8), 6, hidden=(64,), net=net, width=16, generator=rng(0))
-    train(model, images(1000), steps=300, batch_size=64, lr=3e-3, generator=rng(1), progress=False)
-    test = datasets.digits("test").images[:200]
-    elbo = model.elbo(test, 5, generator=rng(2)).mean()
-    iwae = model.iwae(test, 50, generator=rng(3)).mean()
-    assert -32 < elbo < iwae
+    train(model, x, steps=600, batch_size=64, lr=5e-3, schedule="cosine", generator=rng(1), progress=False)
+    p = x.mean(0).clamp(1e-3, 1 - 1e-3)
+    without_z = (test * p.log() + (1 - test) * (1 - p).log()).flatten(1).sum(1).mean()
+    with torch.no_grad():
+        elbo = model.elbo(test, 5, generator=rng(2)).mean()
+        iwae = model.iwae(test, 50, generator=rng(3)).mean()
+    assert without_z + 1.5 < elbo < iwae
+    # A thousand draws make a better bound than fifty; their noise is 0.02 nats over 200 images.
     assert iwae < model.log_likelihood(test, 1000, generator=rng(4)).mean() + 0.05
 
 
@@ -216,7 +220,7 @@ def test_learnt_scale_finds_the_noise():
     """Catches a scale that is not learnt, or learnt as a variance: the noise of the data is 0.5."""
     model = VAE(D, K, hidden=(), likelihood="gaussian", generator=rng(0)).double()
     train(model, data(1000), steps=600, lr=0.02, schedule="cosine", generator=rng(1), progress=False)
-    assert float(model.likelihood.scale) == pytest.approx(SIGMA, rel=0.05)
+    assert float(model.likelihood.scale.detach()) == pytest.approx(SIGMA, rel=0.05)
 
 
 # ---------------------------------------------------------------- limits and bad input

@@ -48,8 +48,8 @@ class Bernoulli(nn.Module):
     """
 
     def log_prob(self, logits: Float[Tensor, "*batch n"], x: Float[Tensor, "*#batch n"]) -> Float[Tensor, "*batch"]:
-        # log σ(−l) = log σ(l) − l, exact for any size of l.
-        return (F.logsigmoid(logits) - (1 - x) * logits).sum(-1)
+        # x log σ(l) + (1 − x) log σ(−l) = x l − log(1 + e^l), finite for any l.
+        return (x * logits).sum(-1) - F.softplus(logits).sum(-1)
 
     def mean(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
