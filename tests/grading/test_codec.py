@@ -33,7 +33,8 @@ def test_every_dtype_survives_bit_for_bit(name):
 @pytest.mark.parametrize(
     "value",
     [None, True, False, 0, -7, 2**70, 0.1, -0.0, math.inf, math.nan, "é\n", [], (), [1, (2.0, None)], torch.zeros(0, 3),
-     torch.tensor(2.0), torch.arange(12.0).view(3, 4).t(), torch.zeros(1).expand(5), (torch.ones(2), [torch.zeros(3, 1)])],
+     torch.tensor(2.0), torch.arange(12.0).view(3, 4).t(), torch.zeros(1).expand(5),
+     (torch.ones(2), [torch.zeros(3, 1)])],
     ids=repr,
 )  # fmt: skip
 def test_values_survive(value):
