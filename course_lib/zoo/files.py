@@ -85,16 +85,16 @@ def read_weights(path: str | Path, wanted: Recipe) -> dict[str, Tensor]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            head = file.metadata() or {}
+            head = json.loads((file.metadata() or {}).get("course", "{}"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path} is truncated or no safetensors file ({error}); {_mend(wanted)}") from None
-    if "recipe" not in head or "tensors" not in head:
+    if not isinstance(head, dict) or not {"recipe", "tensors"} <= head.keys():
         raise ValueError(f"{path} does not say which recipe made it; {_mend(wanted)}")
     if head["recipe"] != wanted.hash:
         raise ValueError(
             f"{path} was made by another recipe than {wanted.name!r} has now "
-            f"({head['recipe'][:12]}, now {wanted.hash[:12]}); {_mend(wanted)}"
+            f"({str(head['recipe'])[:12]}, now {wanted.hash[:12]}); {_mend(wanted)}"
         )
     if head["tensors"] != checksum(tensors):
         raise ValueError(f"{path} is damaged: its weights differ from their checksum; {_mend(wanted)}")
@@ -116,7 +116,8 @@ def write(made: Recipe, weights: dict[str, Tensor], found: dict, folder: str | P
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     head = {"name": made.name, "recipe": made.hash, "tensors": checksum(tensors)}
     path = for_weights / f"{stem(made)}.safetensors"
-    _write(path, save(tensors, metadata=head))
+    # One entry: safetensors writes several in an order that changes from run to run.
+    _write(path, save(tensors, metadata={"course": json.dumps(head)}))
     text = json.dumps({"name": made.name, "recipe": made.hash, "tensors": head["tensors"], **found}, indent=2)
     _write(for_card / f"{stem(made)}.json", (text + "\n").encode())
     if course in (for_weights, for_card):
