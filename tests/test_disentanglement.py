@@ -121,6 +121,12 @@ def test_factor_vae_score_of_known_codes():
         score = dis.factor_vae_score(lambda f, s=scale: f.float() * torch.tensor(s), draw, generator=rng(0))
         assert score == 1
     generator = rng(1)
+    noisy = dis.factor_vae_score(
+        lambda f: (f + 0.3 * torch.randn(f.shape, generator=generator)) * torch.tensor([100.0, 10, 50]),
+        draw,
+        generator=rng(0),
+    )
+    assert noisy > 0.95
     chance = dis.factor_vae_score(
         lambda f: torch.randn(len(f), 20, generator=generator), draw, votes=800, generator=rng(0)
     )

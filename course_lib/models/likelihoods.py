@@ -25,15 +25,9 @@ def limited(value: Tensor, low: float, high: float) -> Tensor:
 
 
 class _Limited(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(value: Tensor, low: float, high: float) -> Tensor:
+    def forward(ctx, value: Tensor, low: float, high: float) -> Tensor:
         return value.clamp(low, high)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        pass
 
     @staticmethod
     def backward(ctx, gradient: Tensor):

@@ -1,0 +1,106 @@
+"""Bugs in the VAE family, its likelihoods, annealing, latent tools and disentanglement scores."""
+
+from tests.mutants.mutant import Mutant
+
+VAE = "course_lib/models/vae.py"
+LIKELIHOODS = "course_lib/models/likelihoods.py"
+LINEAR = "course_lib/models/linear_gaussian.py"
+SAMPLERS = "course_lib/samplers.py"
+LATENT = "course_lib/latent.py"
+DISENTANGLEMENT = "course_lib/disentanglement.py"
+NETS = "course_lib/nets.py"
+IN_VAE = ("tests/test_vae.py",)
+IN_LIKELIHOODS = ("tests/test_likelihoods.py",)
+IN_LINEAR = ("tests/test_linear_gaussian.py",)
+IN_SAMPLERS = ("tests/test_samplers.py",)
+IN_LATENT = ("tests/test_latent.py",)
+IN_DISENTANGLEMENT = ("tests/test_disentanglement.py",)
+
+MUTANTS = [
+    Mutant("reparameterised with the variance", VAE,
+           "mu + (0.5 * logvar).exp() * eps", "mu + logvar.exp() * eps", IN_VAE),
+    Mutant("KL to the prior with the sign of logvar turned", VAE,
+           "torch.expm1(logvar) - logvar", "torch.expm1(logvar) + logvar", IN_VAE),
+    Mutant("KL to the prior summed over the batch", VAE,
+           "torch.expm1(logvar) - logvar).sum(-1)", "torch.expm1(logvar) - logvar).sum(0)", IN_VAE),
+    Mutant("beta on the reconstruction", VAE,
+           "(self.beta * kl - reconstruction)", "(kl - self.beta * reconstruction)", IN_VAE),
+    Mutant("IWAE as a mean of logs", VAE,
+           "return log_w.logsumexp(0) - math.log(len(log_w))", "return log_w.mean(0)", IN_VAE),
+    Mutant("IWAE reduced over the batch", VAE,
+           "return log_w.logsumexp(0) - math.log(len(log_w))",
+           "return log_w.logsumexp(1) - math.log(len(log_w))", IN_VAE),
+    Mutant("importance weights without the proposal's width", VAE,
+           "eps.square() - z.square() + logvar", "eps.square() - z.square()", IN_VAE),
+    Mutant("log-likelihood drops its last chunk", VAE,
+           "for part in eps.split(chunk)]", "for part in eps.split(chunk)[: max(1, num_samples // chunk)]]", IN_VAE),
+    Mutant("log-likelihood shares noise among images", VAE,
+           "torch.stack([gaussian.normal(num_samples, mu, generator) for _ in some], dim=1)",
+           "torch.stack([gaussian.normal(num_samples, mu, generator)] * len(some), dim=1)", IN_VAE),
+    Mutant("VAE noise ignores the seed", VAE,
+           "gaussian.normal(num * len(mu), mu, generator)", "gaussian.normal(num * len(mu), mu, None)", IN_VAE),
+    Mutant("labels interleaved where draws are stacked", VAE,
+           "labels.repeat(len(z))", "labels.repeat_interleave(len(z))", IN_VAE),
+    Mutant("VAE samples without the noise of the pixels", VAE,
+           "self.likelihood.mean(parameters) if mean else", "self.likelihood.mean(parameters) if True else", IN_VAE),
+    Mutant("loss looks at the plain bound for every k", VAE,
+           "if self.num_importance > 1:\n            mu", "if self.num_importance > 99:\n            mu", IN_VAE),
+    Mutant("limit without a gradient beyond it", LIKELIHOODS,
+           "return _Limited.apply(value, low, high)", "return value.clamp(low, high)", IN_LIKELIHOODS),
+    Mutant("Bernoulli for the inverse of the image", LIKELIHOODS,
+           "(x * logits).sum(-1)", "((1 - x) * logits).sum(-1)", IN_LIKELIHOODS),
+    Mutant("Gaussian pixels with one log scale for all of them", LIKELIHOODS,
+           "-0.5 * squared - mean.shape[-1] * (", "-0.5 * squared - (", IN_LIKELIHOODS),
+    Mutant("grey levels of half the width", LIKELIHOODS,
+           "half = (-log_scale).exp(), 0.5 /", "half = (-log_scale).exp(), 0.25 /", IN_LIKELIHOODS),
+    Mutant("the last grey level loses its tail", LIKELIHOODS,
+           "torch.where(x > 1 - half, below, inner)", "inner", IN_LIKELIHOODS),
+    Mutant("drawn levels from a scale of one", LIKELIHOODS,
+           "mean + self.scale * torch.logit", "mean + torch.logit", IN_LIKELIHOODS),
+    Mutant("posterior mean forgets the bias", LINEAR,
+           "q[:-k].mT @ (x - bias).mT", "q[:-k].mT @ x.mT", IN_LINEAR),
+    Mutant("marginal likelihood without the posterior's volume", LINEAR,
+           "peak = -0.5 * torch.logdet(cov) - ", "peak = -", IN_LINEAR),
+    Mutant("exact ELBO without the spread of q", LINEAR,
+           "at_mean + spread", "at_mean", IN_LINEAR),
+    Mutant("PCA noise from the wrong end of the spectrum", LINEAR,
+           "variance = values[:-k].mean()", "variance = values[k:].mean()", IN_LINEAR),
+    Mutant("PCA noise counted twice", LINEAR,
+           "(values[-k:] - variance).clamp_min(0)", "values[-k:]", IN_LINEAR),
+    Mutant("HMC accepts everything", SAMPLERS,
+           "moved = u.log() < gain", "moved = u.log() < gain + 1e9", IN_SAMPLERS),
+    Mutant("HMC without its last half step", SAMPLERS,
+           "(step if i < leapfrog - 1 else 0.5 * step)", "step", IN_SAMPLERS),
+    Mutant("annealed weight taken at the wrong temperature", SAMPLERS,
+           "between(z, b=b)", "between(z, b=before)", IN_SAMPLERS),
+    Mutant("annealing from the encoder forgets its volume", SAMPLERS,
+           " - spread.log().sum(1)", "", IN_SAMPLERS),
+    Mutant("annealed chains summed, not averaged", SAMPLERS,
+           ".logsumexp(1) - math.log(num_chains)", ".logsumexp(1)", IN_SAMPLERS),
+    Mutant("slerp from the wrong end", LATENT,
+           "((1 - t) * omega).sin()[:, None] * z0", "((1 - t) * omega).sin()[:, None] * z1", IN_LATENT),
+    Mutant("slerp with half the angle", LATENT,
+           "omega = 2 * torch.atan2", "omega = torch.atan2", IN_LATENT),
+    Mutant("slerp divides by zero at parallel ends", LATENT,
+           "if float(sine.detach()) <= 4 * eps:", "if False:", IN_LATENT),
+    Mutant("attribute direction the other way", LATENT,
+           "z[has_attribute].mean(0) - z[~has_attribute].mean(0)",
+           "z[~has_attribute].mean(0) - z[has_attribute].mean(0)", IN_LATENT),
+    Mutant("others projected out one by one", LATENT,
+           "for axis in basis:", "for axis in basis if row is not unit else rows:", IN_LATENT),
+    Mutant("inversion keeps its last step", LATENT,
+           "better = objective.detach() < best_objective", "better = objective.detach() < 1e9", IN_LATENT),
+    Mutant("MIG between factors instead of latents", DISENTANGLEMENT,
+           "mi.topk(2, dim=0)", "mi.topk(2, dim=1)", IN_DISENTANGLEMENT),
+    Mutant("MIG without the entropy", DISENTANGLEMENT,
+           "return ((first - second) / factor_entropy).mean()", "return (first - second).mean()", IN_DISENTANGLEMENT),
+    Mutant("the most varying latent votes", DISENTANGLEMENT,
+           "variance.argmin()", "variance.argmax()", IN_DISENTANGLEMENT),
+    Mutant("latents vote at their own scale", DISENTANGLEMENT,
+           "[:, active] / scale[active]).var(0)", "[:, active]).var(0)", IN_DISENTANGLEMENT),
+    Mutant("collapsed latents vote", DISENTANGLEMENT,
+           "(scale > min_std * scale.max())", "(scale >= 0)", IN_DISENTANGLEMENT),
+    Mutant("transposed convolution drawn with the wrong fan-in", NETS,
+           "(inputs * kernel**2 / (stride**2 if up else 1)) ** -0.5", "(inputs * kernel**2) ** -0.5",
+           ("tests/test_nets.py",)),
+]  # fmt: skip
