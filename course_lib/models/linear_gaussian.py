@@ -86,7 +86,8 @@ def elbo(
 ) -> Float[Tensor, " n"]:
     """Exact ELBO of q(z | x) = N(q_mean, q_cov), without sampling: E_q log p(x | z) − KL(q ‖ N(0, I)), in nats.
 
-    The expectation of |x − b − W z|² under q is its value at the mean, plus trace(W S W').
+    Or E_q log p(x, z) plus the entropy of q. The expectation of |x − b − W z|² is its value at the mean, plus
+    trace(W S W').
 
     Args:
         x: (n, d).
@@ -100,14 +101,9 @@ def elbo(
     """
     at_mean = log_joint(x, q_mean, weight, bias, sigma)
     sigma = _check(x, weight, bias, sigma)
-    # E_q log p(x, z) plus the entropy of q.
     spread = -0.5 * ((weight @ q_cov) * weight).sum() / sigma**2 - 0.5 * q_cov.trace()
-    return (
-        at_mean
-        + spread
-        + 0.5 * len(q_cov) * math.log(2 * math.pi * math.e)
-        + _factor(q_cov, "q_cov").diagonal().log().sum()
-    )
+    entropy = 0.5 * len(q_cov) * math.log(2 * math.pi * math.e) + _factor(q_cov, "q_cov").diagonal().log().sum()
+    return at_mean + spread + entropy
 
 
 def kl(

@@ -62,7 +62,7 @@ MUTANTS = [
     Mutant("marginal likelihood without the posterior's volume", LINEAR,
            "peak = -0.5 * torch.logdet(cov) - ", "peak = -", IN_LINEAR),
     Mutant("exact ELBO without the spread of q", LINEAR,
-           "at_mean + spread", "at_mean", IN_LINEAR),
+           "return at_mean + spread", "return at_mean", IN_LINEAR),
     Mutant("PCA noise from the wrong end of the spectrum", LINEAR,
            "variance = values[:-k].mean()", "variance = values[k:].mean()", IN_LINEAR),
     Mutant("PCA noise counted twice", LINEAR,
