@@ -59,12 +59,16 @@ def parse(sentence: str) -> dict[str, tuple[float, float]]:
     for name, (words, cuts) in WORDS.items():
         edges = (RANGES[name][0], *cuts, RANGES[name][1])
         # "with glasses" must not be found in "without glasses", nor "tan skin" in other words: whole words only.
-        found = [i for i, word in enumerate(words) if re.search(rf"(?<![\w-]){word}(?![\w-])", rest)]
+        # Whole words only: "with glasses" is not part of "without glasses".
+        phrase = re.compile(rf"(?<![\w-])({'|'.join(words)})(?![\w-])")
+        found = phrase.findall(rest)
         if len(found) > 1:
-            raise ValueError(f"caption says both {words[found[0]]!r} and {words[found[1]]!r}; choose one")
-        for i in found:
+            twice = f"both {found[0]!r} and {found[1]!r}" if found[0] != found[1] else f"{found[0]!r} twice"
+            raise ValueError(f"caption says {twice}; choose one")
+        for word in found:
+            i = words.index(word)
             said[name] = (edges[i], edges[i + 1])
-            rest = re.sub(rf"(?<![\w-]){words[i]}(?![\w-])", " ", rest)
+        rest = phrase.sub(" ", rest)
     unknown = [word for word in re.split(r"[\s,.]+", rest) if word not in _FILLERS]
     if unknown:
         known = "; ".join(", ".join(words) for words, _ in WORDS.values())

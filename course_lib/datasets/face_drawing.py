@@ -12,7 +12,7 @@ import math
 
 import torch
 
-from course_lib._typing import Tensor
+from course_lib._typing import Number, Tensor
 
 TURN = 0.5  # angle of the head, in radians, at pose ±1
 OUTLINE = (0.16, 0.11, 0.12)
@@ -44,7 +44,7 @@ class Canvas:
         self.columns, self.rows = centres, centres[:, None]
         self.image = mix.new_empty(n, len(mix), size, size)
 
-    def window(self, left: float, right: float, top: float, bottom: float) -> tuple[slice, slice, Tensor, Tensor]:
+    def window(self, left: Number, right: Number, top: Number, bottom: Number) -> tuple[slice, slice, Tensor, Tensor]:
         """Rows, columns, and the coordinates x (columns,) and y (rows, 1) of the pixels that the box touches."""
         spans = []
         for start, stop in ((top, bottom), (left, right)):
@@ -53,7 +53,7 @@ class Canvas:
             spans.append(slice(max(first, 0), min(last, self.size)))
         return *spans, self.columns[spans[1]], self.rows[spans[0]]
 
-    def cover(self, distance: Tensor, width: float | None = None) -> Tensor:
+    def cover(self, distance: Tensor, width: Number | None = None) -> Tensor:
         """Share of each pixel within the shape; within `width` / 2 of the curve at distance 0, if a width is given."""
         if width is None:
             return torch.rsub(distance, self.pixel / 2).mul(1 / self.pixel).clamp(0, 1)
@@ -68,7 +68,7 @@ class Canvas:
         self.image[..., window[0], window[1]].lerp_(colour, share)
 
 
-def ellipse(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float) -> Tensor:
+def ellipse(x: Tensor, y: Tensor, rx: Number, ry: Number) -> Tensor:
     """Signed distance to an ellipse around the origin, right to first order at its edge: (q − 1) / |∇q|."""
     u, v = x / rx, y / ry
     slope = ((u / rx).square() + (v / ry).square() + 1e-6).sqrt()
@@ -83,7 +83,7 @@ def segment(x: Tensor, y: Tensor, start: tuple, end: tuple) -> Tensor:
     return ((x - along * dx).square() + (y - along * dy).square() + 1e-12).sqrt()
 
 
-def arc(x: Tensor, y: Tensor, half: Tensor | float, rise: Tensor | float) -> Tensor:
+def arc(x: Tensor, y: Tensor, half: Number, rise: Number) -> Tensor:
     """Distance to the flat parabola y = rise · (x / half)² over |x| ≤ half, right to first order near it."""
     inside = torch.minimum(x.abs(), torch.as_tensor(half).to(x))
     bend = rise / half**2
@@ -111,7 +111,7 @@ def draw(factors: Tensor, size: int, mix: Tensor) -> Tensor:
     return canvas.image.clamp(0, 1)
 
 
-def _place(angle: Tensor, at: float, radius: float = 0.58) -> tuple[Tensor, Tensor]:
+def _place(angle: Tensor, at: Number, radius: Number = 0.58) -> tuple[Tensor, Tensor]:
     """Where a feature at the angle `at` of the turned head is seen, and how much narrower: radius · sin, cos."""
     return radius * (angle + at).sin(), (angle + at).cos()
 
@@ -259,7 +259,7 @@ def _fringe(canvas: Canvas, pose: Tensor, hair: Tensor) -> None:
 
 def _glasses(canvas: Canvas, angle: Tensor, glasses: Tensor) -> None:
     frame = (0.07, 0.07, 0.11)
-    window = canvas.window(-0.72, 0.72, -0.18, 0.22)
+    window = canvas.window(-0.72, 0.72, -0.2, 0.24)
     _, _, x, y = window
     (left, left_shrink), (right, right_shrink) = (_place(angle, at, 0.62) for at in (-0.42, 0.42))
     lenses = torch.minimum(
