@@ -124,7 +124,7 @@ def test_exercises_are_in_step(course, capsys):
 
 def test_check_names_what_differs_and_changes_nothing(course, capsys):
     """A check that repairs in silence, or that passes a missing, an edited or a stray exercise."""
-    first, second = (course / "exercises" / f"{exercise}.ipynb" for exercise in EXERCISES)
+    first, second = (course / "exercises" / f"{exercise}.ipynb" for exercise in EXERCISES[:2])
     first.unlink()
     second.write_text(second.read_text(encoding="utf-8").replace("Homework", "Housework"), encoding="utf-8")
     shutil.copy(second, course / "exercises" / "ex99_other.ipynb")
@@ -150,7 +150,7 @@ def test_a_student_s_answers_are_not_lost(course, capsys):
 
 def test_a_broken_solution_is_named_and_the_others_are_built(course, capsys):
     """One bad notebook that stops the build with a traceback, or leaves a half-written exercise."""
-    bad, good = (course / "solutions" / f"{exercise}.ipynb" for exercise in EXERCISES)
+    bad, good = (course / "solutions" / f"{exercise}.ipynb" for exercise in EXERCISES[:2])
     bad.write_text(bad.read_text(encoding="utf-8")[:500], encoding="utf-8")
     (course / "exercises" / good.name).unlink()
     before = (course / "exercises" / bad.name).read_bytes()

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_shape_check")]
 CELLS = sources()
 SQUARED = "a difference that is squared has no sign"
 DENSITIES = "log_density = [gaussian_log_prob(x, mean, cov) for mean, cov in zip(means, covs, strict=True)]"
+COMMUTES = "a scalar product commutes"
 LAST_AXIS = "axis 1 of a matrix is its last axis"
 # What was changed in which task → why the result is still right. A test also fails when one of these is refused.
 EQUIVALENT = {
@@ -68,6 +69,18 @@ EQUIVALENT = {
     "class_posterior": {
         "constant: return torch.exp(log_joint - torch.logsumexp(log_joint, dim=1, keepdim=True)) → "
         "return torch.exp(log_joint - torch.logsumexp(log_joint, dim=-1, keepdim=True))": LAST_AXIS,
+    },
+    "slerp": {
+        "comparison: if omega < 0.001: → if omega <= 0.001:": "on the threshold both are right",
+        "constant: if omega < 0.001: → if omega < 0.002:": "both thresholds are far below what the line gets wrong",
+        "constant: omega = torch.acos(cosine.clamp(-1, 1)) → omega = torch.acos(cosine.clamp(-2, 1))":
+            "opposite vectors have no shortest arc",
+        "swapped operands: cosine = z0 @ z1 / (z0.norm() * z1.norm()) → "
+        "cosine = z1 @ z0 / (z0.norm() * z1.norm())": COMMUTES,
+    },
+    "project_out": {
+        "swapped operands: rest = direction - direction @ other / (other @ other) * other → "
+        "rest = direction - other @ direction / (other @ other) * other": COMMUTES,
     },
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The tasks of ex01 and ex02: no right answer refused, no known mistake accepted or misnamed."""
+"""The tasks of every set: no right answer refused, no known mistake accepted or misnamed."""
 
 import re
 import warnings
@@ -8,7 +8,7 @@ import torch
 
 from course_lib.grading import TASKS
 from tests.grading.answers import EXERCISES, functions, solutions, sources, verdict
-from tests.grading.right import ex01, ex02
+from tests.grading.right import ex01, ex02, ex06
 
 # Shapes are the answers' affair here, and enforcing them in the library triples the time.
 pytestmark = pytest.mark.usefixtures("no_shape_check")
@@ -25,8 +25,13 @@ CONTRACT = {
     "gmm_m_step": ("x", "resp"),
     "monte_carlo_kl": ("log_p", "log_q"),
     "class_posterior": ("log_px_given_y", "log_prior"),
+    "slerp": ("z0", "z1", "t"),
+    "attribute_direction": ("z", "has_attribute"),
+    "project_out": ("direction", "other"),
+    "latent_analogy": ("z_a", "z_b", "z_c"),
+    "mutual_information_gap": ("mi", "factor_entropy"),
 }
-RIGHT = {**ex01.RIGHT, **ex02.RIGHT}
+RIGHT = {**ex01.RIGHT, **ex02.RIGHT, **ex06.RIGHT}
 MISTAKES = [(name, mistake) for name in CONTRACT for mistake in TASKS[name].mistakes]
 SOLUTIONS = solutions()
 
@@ -218,6 +223,34 @@ def histogram_log_density(x_train, edges, x):
 def gaussian_log_prob(x, mean, cov):
     from course_lib import gaussian
     return gaussian.log_prob(x, mean, cov)"""),
+    "a line below 40 degrees": ("slerp", """
+def slerp(z0, z1, t):
+    cosine = z0 @ z1 / (z0.norm() * z1.norm())
+    omega = cosine.clamp(-1, 1).acos()
+    if cosine > 0.75:
+        return (1 - t)[:, None] * z0 + t[:, None] * z1
+    return (torch.sin((1 - t) * omega)[:, None] * z0 + torch.sin(t * omega)[:, None] * z1) / torch.sin(omega)"""),
+    "its argument centred in place": ("attribute_direction", """
+def attribute_direction(z, has_attribute):
+    with torch.no_grad():
+        z -= z.mean(0)
+    d = z[has_attribute].mean(0) - z[~has_attribute].mean(0)
+    return d / d.norm()"""),
+    "a small number beside the length": ("project_out", """
+def project_out(direction, other):
+    rest = direction - (direction @ other) / (other @ other) * other
+    return rest / (rest.norm() + 1e-4)"""),
+    "a mean that is cut off": ("latent_analogy", """
+def latent_analogy(z_a, z_b, z_c):
+    return z_a.mean(0) - z_b.mean(0).detach() + z_c.mean(0)"""),
+    "entropy as a constant": ("mutual_information_gap", """
+def mutual_information_gap(mi, factor_entropy):
+    best, second = mi.topk(2, dim=0).values
+    return ((best - second) / factor_entropy.detach()).mean()"""),
+    "the latent library": ("project_out", """
+def project_out(direction, other):
+    from course_lib import latent
+    return latent.project_out(direction, other)"""),
 }  # fmt: skip
 
 
