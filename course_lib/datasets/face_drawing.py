@@ -142,7 +142,7 @@ def _body(canvas: Canvas, pose: Tensor, length: Tensor, skin: Tensor, hair: Tens
     canvas.paint(window, 0.82 * hair, canvas.cover(d))
     window = canvas.window(-0.3, 0.3, 0.45, 0.95)
     _, _, x, y = window
-    d = ellipse(x, (y - 0.5).clamp(min=0), 0.22, 0.4)
+    d = torch.maximum(ellipse(x, (y - 0.5).clamp(min=0), 0.22, 0.4), 0.48 - y)
     canvas.paint(window, 0.5 * skin, canvas.cover(d - 0.03))
     canvas.paint(window, 0.78 * skin, canvas.cover(d))
 
@@ -207,14 +207,14 @@ def _nose_and_cheeks(canvas: Canvas, angle: Tensor, skin: Tensor) -> None:
 
 def _mouth(canvas: Canvas, angle: Tensor, smile: Tensor, skin: Tensor) -> None:
     x, narrow = _place(angle, 0.0)
-    window = canvas.window(-0.6, 0.6, 0.26, 0.6)
+    window = canvas.window(-0.62, 0.62, 0.26, 0.64)
     u = (window[2] - x) / narrow
-    half = 0.19 + 0.05 * smile
+    half = 0.21 + 0.05 * smile
     cut = torch.minimum(u.abs(), half)
     hump = 1 - (cut / half).square()
-    below = window[3] - (0.41 - 0.06 * smile) - 0.085 * smile * hump  # under the upper lip where positive
-    below = below / (1 + (0.17 * smile * cut / half.square()).square()).sqrt()
-    gape = 0.13 * smile.clamp(min=0) * hump
+    below = window[3] - (0.40 - 0.08 * smile) - 0.105 * smile * hump  # under the upper lip where positive
+    below = below / (1 + (0.21 * smile * cut / half.square()).square()).sqrt()
+    gape = 0.14 * smile.clamp(min=0) * hump
     beyond = u.abs() - cut  # past the corners of the mouth
     between = torch.maximum(-below, below - gape)
     lips = (beyond.square() + between.clamp(min=0).square() + 1e-9).sqrt() - 0.033
@@ -227,7 +227,7 @@ def _mouth(canvas: Canvas, angle: Tensor, smile: Tensor, skin: Tensor) -> None:
 
 def _eye(canvas: Canvas, angle: Tensor, side: int, hair: Tensor) -> None:
     x, shrink = _place(angle, side * 0.42)
-    window = canvas.window(*sorted((side * -0.08, side * 0.64)), -0.13, 0.18)
+    window = canvas.window(*sorted((side * -0.2, side * 0.58)), -0.13, 0.18)
     u, y = window[2] - x, window[3] - 0.02
     white = ellipse(u, y, 0.125 * shrink, 0.115)
     canvas.paint(window, OUTLINE, canvas.cover(white - 0.02))
@@ -238,7 +238,7 @@ def _eye(canvas: Canvas, angle: Tensor, side: int, hair: Tensor) -> None:
     canvas.paint(window, (0.16, 0.33, 0.38), inside * canvas.cover(iris))
     canvas.paint(window, (0.03, 0.03, 0.05), inside * canvas.cover(iris + 0.035))
     canvas.paint(window, WHITE, canvas.cover(ellipse(u + 0.025, y + 0.03, 0.026, 0.026)))
-    window = canvas.window(*sorted((side * -0.1, side * 0.66)), -0.26, -0.08)
+    window = canvas.window(*sorted((side * -0.22, side * 0.6)), -0.26, -0.08)
     d = arc(window[2] - x, window[3] + 0.19, 0.13 * shrink, 0.035)
     canvas.paint(window, 0.72 * hair, canvas.cover(d - 0.026))
 
