@@ -70,7 +70,7 @@ def new_namespaces(*, hide: list[str], network: bool, read_only: bool, scratch: 
         hide: folders to cover with an empty one.
         network: take a network namespace too (where the process still has a network).
         read_only: make every mount read-only (where nothing outside has).
-        scratch: bytes that /tmp may hold.
+        scratch: bytes that $TMPDIR may hold; it becomes the working folder.
     """
     uid, gid = os.getuid(), os.getgid()
     _prctl(_SET_DUMPABLE, 1)  # only then does the kernel let a process write its own maps
@@ -89,8 +89,8 @@ def new_namespaces(*, hide: list[str], network: bool, read_only: bool, scratch: 
     _mount("tmpfs", "/proc", "tmpfs", _RDONLY | _NOSUID | _NODEV, "size=4k,mode=555")
     if os.path.isdir("/dev/shm"):
         _mount("tmpfs", "/dev/shm", "tmpfs", _NOSUID | _NODEV, f"size={scratch},nr_inodes=2000,mode=700")
-    _mount("tmpfs", "/tmp", "tmpfs", _NOSUID | _NODEV, f"size={scratch},nr_inodes=2000,mode=700")
-    os.chdir("/tmp")
+    _mount("tmpfs", os.environ["TMPDIR"], "tmpfs", _NOSUID | _NODEV, f"size={scratch},nr_inodes=2000,mode=700")
+    os.chdir(os.environ["TMPDIR"])
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:

@@ -258,18 +258,36 @@ def _environment() -> dict[str, str]:
     """A small environment: nothing of the instructor's leaks in, one thread, no caches written."""
     keep = {key: os.environ[key] for key in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZ") if key in os.environ}
     package = Path(course_lib.__file__).resolve().parent
-    search = [str(package.parent), *_libraries()]
+    search, scratch = [str(package.parent), *_libraries()], _scratch()
     return keep | {
-        "PATH": "/usr/bin:/bin", "HOME": "/tmp", "TMPDIR": "/tmp", "USER": "student", "LOGNAME": "student",
+        "PATH": "/usr/bin:/bin", "HOME": scratch, "TMPDIR": scratch, "USER": "student", "LOGNAME": "student",
         "LANG": "C.UTF-8", "PYTHONPATH": os.pathsep.join(search), "PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg",
-        "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "COURSE_CACHE": "/tmp/course",
-        "PYTHONSAFEPATH": "1", "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+        "COURSE_CACHE": f"{scratch}/course", "PYTHONSAFEPATH": "1", "CUDA_VISIBLE_DEVICES": "",
     }  # fmt: skip
 
 
 def _libraries() -> list[str]:
     """Folders of installed packages on this process's path: what torch and numpy are imported from."""
     return [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages") and os.path.isdir(p)]
+
+
+def _shown() -> set[Path]:
+    """What an answer needs of this machine: Python, its packages, the course and its data, the system's libraries."""
+    package = Path(course_lib.__file__).resolve().parent
+    shown = {Path("/usr"), Path(sys.prefix), Path(sys.base_prefix), Path(sysconfig.get_path("stdlib")), package}
+    shown |= {Path(p) for p in _libraries()} | {Path(p).resolve() for p in _libraries()}
+    shown |= {Path(sys.executable).parent, Path(os.path.realpath(sys.executable)).parent, package.parent / "data"}
+    shown |= {Path(p) for p in ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime", "/nix/store")}
+    shown |= {Path(p) for p in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if p}
+    return {path for path in shown if path.exists() and path != Path("/")}
+
+
+def _scratch() -> str:
+    """The folder that is empty and writable for each answer: /tmp, unless Python or the course itself lie in it."""
+    shown = _shown()
+    free = (name for name in ("/tmp", "/var/tmp") if not any(path.is_relative_to(name) for path in shown))
+    return next(free, "/tmp")
 
 
 def _bubblewrap(hide: list[Path], *, keep_root: bool) -> list[str]:
@@ -280,12 +298,7 @@ def _bubblewrap(hide: list[Path], *, keep_root: bool) -> list[str]:
         keep_root: start as root with the right to change user and nothing else, for the worker to become nobody; else
             as the present user in a user namespace.
     """
-    package = Path(course_lib.__file__).resolve().parent
-    shown = {Path("/usr"), Path(sys.prefix), Path(sys.base_prefix), Path(sysconfig.get_path("stdlib")), package}
-    shown |= {Path(p) for p in _libraries()} | {Path(p).resolve() for p in _libraries()}
-    shown |= {Path(sys.executable).parent, Path(os.path.realpath(sys.executable)).parent, package.parent / "data"}
-    shown |= {Path(p) for p in ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime", "/nix/store")}
-    shown |= {Path(p) for p in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if p}
+    shown = _shown()
     command = ["bwrap", "--die-with-parent", "--new-session", "--unshare-ipc", "--unshare-pid", "--unshare-net"]
     command += ["--unshare-uts", "--unshare-cgroup-try", "--cap-drop", "ALL"]
     if keep_root:
@@ -297,7 +310,6 @@ def _bubblewrap(hide: list[Path], *, keep_root: bool) -> list[str]:
             command += ["--symlink", os.readlink(name), name]
         elif os.path.isdir(name):
             command += ["--ro-bind", name, name]
-    shown = {path for path in shown if path.exists() and path != Path("/")}
     if keep_root:  # bubblewrap makes the folders on the way readable by their owner alone, and nobody is not that
         for parent in sorted({parent for path in shown for parent in path.parents} - {Path("/")}):
             if not any(parent.is_relative_to(path) for path in shown):
@@ -306,7 +318,7 @@ def _bubblewrap(hide: list[Path], *, keep_root: bool) -> list[str]:
         if not any(path != top and path.is_relative_to(top) for top in shown):
             command += ["--ro-bind", str(path), str(path)]
     command += ["--ro-bind-try", "/sys/devices/system/cpu", "/sys/devices/system/cpu"]
-    command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--tmpfs", "/tmp"]
+    command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--tmpfs", _scratch()]
     for folder in hide:
         full = folder.resolve()
         if any(full.is_relative_to(top) for top in shown) and full != Path("/"):

@@ -6,11 +6,13 @@ import os
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from course_lib.grading import codec
+from course_lib.grading import sandbox as sandbox_module
 from course_lib.grading.sandbox import Sandbox
 from course_lib.grading.submission import Cell
 
@@ -107,10 +109,19 @@ def test_nothing_outside_scratch_can_be_written(sandbox, tmp_path):
     """Catches a course, a Python or a folder of the grader that an answer can change."""
     os.chmod(tmp_path, 0o777)
     places = [os.__file__, torch.__file__, str(tmp_path / "x"), "/dev/x", "/x", codec.__file__]
-    source = (f"def f(x):\n    for p in {places!r}:\n        try: open(p, 'a').write('x'); return p\n"
-              "        except OSError: pass\n    open('/tmp/ok', 'w').write('x')\n    return 'none'")  # fmt: skip
-    assert returned(run(sandbox, source)["f"]) == "none"
-    assert not (tmp_path / "x").exists() and not os.path.exists("/tmp/ok")
+    source = (f"import os\ndef f(x):\n    for p in {places!r}:\n        try: open(p, 'a').write('x'); return p\n"
+              "        except OSError: pass\n    open('ok', 'w').write('x')\n    return os.getcwd()")  # fmt: skip
+    scratch = Path(returned(run(sandbox, source)["f"]))
+    assert scratch in (Path("/tmp"), Path("/var/tmp"))
+    assert not (tmp_path / "x").exists() and not (scratch / "ok").exists()
+
+
+def test_scratch_never_covers_the_course(monkeypatch):
+    """Catches a checkout below /tmp that the scratch folder hides, so that no worker can start."""
+    monkeypatch.setattr(sandbox_module, "_shown", lambda: {Path("/usr"), Path("/tmp/course/.venv")})
+    assert sandbox_module._scratch() == "/var/tmp"
+    monkeypatch.setattr(sandbox_module, "_shown", lambda: {Path("/usr"), Path("/tmpfoo")})
+    assert sandbox_module._scratch() == "/tmp"
 
 
 def test_answers_are_out_of_sight(sandbox):
