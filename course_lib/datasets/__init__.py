@@ -5,10 +5,6 @@ from __future__ import annotations
 import importlib
 
 from course_lib.datasets.base import Density
-from course_lib.datasets.captions import caption
-
-# `datasets.faces` is the function; its module is reached by `from course_lib.datasets.faces import ...`.
-from course_lib.datasets.faces import FACTORS, RANGES, Faces, faces, make_factors, render, sample_factors
 from course_lib.datasets.toy import (
     DENSITIES,
     Checkerboard,
@@ -25,15 +21,14 @@ from course_lib.datasets.toy import (
 _LAZY = {"Images": "images", "digits": "images", "patches": "images", "photographs": "images",
          "fashion_mnist": "downloads", "mnist": "downloads"}  # fmt: skip
 
-__all__ = ["DENSITIES", "FACTORS", "RANGES", "Checkerboard", "Circles", "Density", "Faces", "GaussianMixture",
-           "GridOfGaussians", "Pinwheel", "RingOfGaussians", "TwoMoons", "caption", "density", "faces", "make_factors",
-           "render", "sample_factors", *_LAZY]  # fmt: skip
+__all__ = ["DENSITIES", "Checkerboard", "Circles", "Density", "GaussianMixture", "GridOfGaussians", "Pinwheel",
+           "RingOfGaussians", "TwoMoons", "density", *_LAZY]  # fmt: skip
 
 
 def __getattr__(name: str):
     if name in _LAZY:
         return getattr(importlib.import_module(f"course_lib.datasets.{_LAZY[name]}"), name)
-    if name in ("images", "downloads"):
+    if name in ("captions", "downloads", "faces", "images"):
         return importlib.import_module(f"course_lib.datasets.{name}")
     raise AttributeError(f"module 'course_lib.datasets' has no attribute {name!r}")
 
