@@ -42,7 +42,8 @@ def make(
     Args:
         made: the recipe.
         device: where to train; None picks the fastest.
-        resume: go on from where a stopped training of this recipe ended.
+        resume: go on from where a stopped training of this recipe ended. Of the further seeds of a recipe with
+            repeats, those that were trained alone, perhaps beside each other, are taken from their cards.
         progress: show how far it is.
         folder: where to write; None means the course's data for its own recipes, else the user's cache.
     Raises:
@@ -51,11 +52,14 @@ def make(
     """
     device = pick_device() if device is None else torch.device(device)
     x, known = data.images(made.data, made.all_data_options, "train")
-    batch = (x, known) if made.options.get("num_classes") else x
+    batch = (x, known) if made.options.get("num_classes") or made.model == "face_oracle" else x
     binarised = made.all_data_options.get("binarise", False)
     runs, kept = [], None
     for seed in range(made.seed, made.seed + made.repeats):
-        one = replace(made, seed=seed)
+        one = replace(made, seed=seed, repeats=1)
+        if resume and kept is not None and (run := _made_alone(one)):
+            runs.append(run)
+            continue
         generator = rng(seed)
         model = build(one, generator)
         trained = data.Binarised(model) if binarised else model
@@ -86,6 +90,14 @@ def make(
     for seed in range(made.seed, made.seed + made.repeats):
         _state_file(replace(made, seed=seed)).unlink(missing_ok=True)
     return Made(path, card)
+
+
+def _made_alone(one: Recipe) -> dict | None:
+    """What the card of a training of this seed alone says of it, if there is one."""
+    try:
+        return files.read_card(one)["runs"][0]
+    except ValueError:
+        return None
 
 
 def _state_file(made: Recipe) -> Path:
