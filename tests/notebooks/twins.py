@@ -74,3 +74,42 @@ def monte_carlo_kl(f):
 @twin("course_lib.gaussian.mixture_log_prob")
 def mixture_log_prob(f):
     return f(points(30, 2, 10), *mixture(3, 2, 11)), f(1e3 + points(5, 2, 12), *mixture(3, 2, 11))
+
+
+def machine(d: int, k: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Weight (d, k), bias (d,) and sigma of a linear-Gaussian model, none of them special."""
+    return points(d, k, seed), points(d, 1, seed + 1)[:, 0], 0.7
+
+
+@twin("course_lib.models.linear_gaussian.log_joint")
+def linear_gaussian_log_joint(f):
+    return f(points(20, 4, 13), points(20, 3, 14), *machine(4, 3, 15))
+
+
+@twin("course_lib.models.linear_gaussian.posterior")
+def linear_gaussian_posterior(f):
+    return f(points(20, 4, 17), *machine(4, 3, 18))
+
+
+@twin("course_lib.models.vae.reparameterize")
+def reparameterize(f):
+    return f(points(10, 3, 20), points(10, 3, 21), points(10, 3, 22))
+
+
+@twin("course_lib.models.vae.gaussian_kl")
+def gaussian_kl(f):
+    return f(points(10, 3, 23), points(10, 3, 24))
+
+
+@twin("course_lib.samplers.annealed_importance_sampling")
+def annealed_importance_sampling(f):
+    """The log weights and the last states; the third thing returned is each version's own."""
+
+    def log_start(z):
+        return -0.5 * z.square().sum(1)
+
+    def log_target(z):
+        return -(z - 1).square().sum(1) - z[:, 0].square() * z[:, 1].square()
+
+    betas = torch.linspace(0, 1, 6).square()
+    return f(log_start, log_target, points(30, 2, 25), betas, steps=0.3, leapfrog=2, generator=rng(26))[:2]
