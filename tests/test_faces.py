@@ -61,6 +61,16 @@ def test_small_pictures_are_large_ones_averaged():
     assert (small - averaged).mean((0, 2, 3)).abs().max() < 2e-3
 
 
+@pytest.mark.parametrize("size", [16, 32, 128])
+def test_a_stroke_covers_its_own_area(size):
+    """Catches hair lines that fill whole pixels: wrinkles would be bars at 16 pixels."""
+    canvas = face_drawing.Canvas(1, size, torch.eye(3))
+    for width in (0.01, 0.03, 0.2):
+        places = torch.linspace(-0.5, 0.5, 101)[:, None]
+        area = canvas.cover(canvas.columns - places, width).sum(1) * canvas.pixel
+        torch.testing.assert_close(area.mean(), torch.tensor(width), rtol=0.02, atol=0)
+
+
 @pytest.mark.parametrize("name", FACTORS)
 @pytest.mark.parametrize("colour", [True, False])
 def test_every_factor_is_seen_at_32_pixels(name, colour):
