@@ -20,7 +20,8 @@ REPOSITORY = re.compile(r"git\+https://github\.com/[\w.-]+/[\w.-]+")
 
 def any_notebook(notebook) -> list[str]:
     """Rules for lectures, solutions and exercises alike."""
-    return [*ids(notebook), *widgets(notebook), *errors(notebook), *absolute_paths(notebook), *alt_text(notebook)]
+    found = [*ids(notebook), *kernel(notebook), *widgets(notebook), *errors(notebook)]
+    return [*found, *absolute_paths(notebook), *alt_text(notebook)]
 
 
 def lecture(notebook, name: str, size: int) -> list[str]:
@@ -61,6 +62,11 @@ def ids(notebook):
         if not cell.get("id") or cell.id in seen:
             yield f"cell {i}: id {cell.get('id')!r} is missing or used twice"
         seen.add(cell.get("id"))
+
+
+def kernel(notebook):
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        yield "names no kernel 'python3', so JupyterLab asks the reader to choose one"
 
 
 def widgets(notebook):

@@ -55,7 +55,7 @@ def good_lecture():
         v4.new_output("display_data", {"text/html": '<img alt="a curve" src="data:image/png;base64,/tmp/abc"/>'}),
         v4.new_output("stream", name="stdout", text="0.5 nats"),
     ]
-    notebook = v4.new_notebook(cells=cells)
+    notebook = v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
     for i, cell in enumerate(c for c in cells if c.cell_type == "code"):
         cell.execution_count = i + 1
     for cell in cells:
@@ -100,6 +100,7 @@ BREAKS = {
     "Colab tag": (lambda nb: nb.cells[1].metadata.pop("tags"), "tagged 'colab'"),
     "many imports": (lambda nb: nb.cells[2].update(source="import os\n" * 6 + "setup()"), "it has 7"),
     "unknown tag": (lambda nb: nb.cells[2].metadata.update(tags=["cor"]), "'cor'"),
+    "no kernel": (lambda nb: nb.metadata.pop("kernelspec"), "names no kernel"),
     "core without twin": (lambda nb: nb.cells[3].metadata.update(tags=["core"]), "one tag 'twin:"),
     "twin without core": (lambda nb: nb.cells[3].metadata.update(tags=["twin:a.b"]), "one tag 'twin:"),
     "other quiz": (lambda nb: nb.cells[4].update(source="live(f)\nquiz('02_x')"), "its own quiz"),
