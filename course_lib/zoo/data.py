@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import datasets, rng
+from course_lib.datasets import faces
 
 # Every setting of a data set. A recipe may change some; all of them are part of its declaration.
 DEFAULTS = {
@@ -15,7 +16,7 @@ DEFAULTS = {
     "digits": {},
     "mnist": {"binarise": True},
 }
-TEST_FACES = 2000
+TEST_FACES = 10_000
 
 
 def shape(data: str, options: dict) -> tuple[int, int, int]:
@@ -44,7 +45,7 @@ def _images(data: str, split: str, options: tuple) -> tuple[Tensor, Tensor]:
         return datasets.mnist(split, fallback=False)
     settings = dict(options)
     num, seed = (settings["num"], settings["seed"]) if split == "train" else (TEST_FACES, settings["seed"] + 1)
-    return datasets.faces(num, size=settings["size"], colour=settings["colour"], generator=rng(seed))
+    return faces.faces(num, size=settings["size"], colour=settings["colour"], generator=rng(seed))
 
 
 def binarise(x: Tensor, generator: torch.Generator | None) -> Tensor:

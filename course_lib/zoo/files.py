@@ -67,7 +67,11 @@ def card(name: str, *, folder: str | Path | None = None, **changes) -> dict:
     Raises:
         ValueError: as for `load`.
     """
-    wanted = recipe(name, **changes)
+    return read_card(recipe(name, **changes), folder)
+
+
+def read_card(wanted: Recipe, folder: str | Path | None = None) -> dict:
+    """The card of the model that `wanted` makes."""
     path = _find(wanted, ".json", folder)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -75,7 +79,7 @@ def card(name: str, *, folder: str | Path | None = None, **changes) -> dict:
     except (OSError, ValueError, TypeError, KeyError):
         raise ValueError(f"{path} is no card of a model; {_mend(wanted)}") from None
     if made_by != wanted.hash:
-        raise ValueError(f"{path} describes a model of another recipe than {name!r} has now; {_mend(wanted)}")
+        raise ValueError(f"{path} describes a model of another recipe than {wanted.name!r} has now; {_mend(wanted)}")
     return found
 
 

@@ -102,6 +102,15 @@ RECIPES = {
     made.name: made
     for made in (
         Recipe(
+            "face_oracle",
+            "reads the factors of a face back from its picture, colour or grey, sharp or blurred",
+            "face_oracle",
+            "faces",
+            data_options={"num": 20_000},
+            training={"steps": 5000, "batch_size": 128, "lr": 2e-3, "warmup": 100, "schedule": "cosine"},
+            figures=("oracle",),
+        ),
+        Recipe(
             "vae_digits",
             "a VAE of the 8x8 digits with a latent plane, to be looked at whole",
             "vae",
@@ -125,7 +134,7 @@ RECIPES = {
             "vae",
             "mnist",
             options={"latent_dim": 50, "hidden": [200, 200], "activation": "tanh"},
-            training={"steps": 150_000, "batch_size": 100, "lr": 1e-3, "warmup": 500, "schedule": "cosine",
+            training={"steps": 130_000, "batch_size": 100, "lr": 2e-3, "warmup": 1000, "schedule": "cosine",
                       "ema": 0.9995},
             repeats=2,
             figures=("log_likelihood_1000",),
