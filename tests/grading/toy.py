@@ -90,8 +90,19 @@ def disguised(function):
     """A function of a task as a student might have written it: no trap that is set on the original reaches the copy."""
     function = inspect.unwrap(function)  # the shape checks of the tests wrap every function of the course
     scope = dict(function.__globals__)
+
+    def copy(value, name):
+        if not isinstance(value, types.FunctionType) or value.__module__ != function.__module__:
+            return value
+        value = inspect.unwrap(value)
+        closure = value.__closure__ and tuple(
+            types.CellType(copy(cell.cell_contents, cell.cell_contents.__name__))
+            if isinstance(cell.cell_contents, types.FunctionType)
+            else cell
+            for cell in value.__closure__
+        )
+        return types.FunctionType(value.__code__, scope, name, value.__defaults__, closure)
+
     for name, value in list(scope.items()):
-        if isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
-            value = inspect.unwrap(value)
-            scope[name] = types.FunctionType(value.__code__, scope, name, value.__defaults__, value.__closure__)
-    return types.FunctionType(function.__code__, scope, "answer", function.__defaults__, function.__closure__)
+        scope[name] = copy(value, name)
+    return copy(function, "answer")
