@@ -139,7 +139,7 @@ class _Writer:
         raise CodecError(_describe(kind))
 
     def _tensor(self, value: torch.Tensor) -> list:
-        with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
+        with torch._C.DisableTorchFunctionSubclass():
             if type(value) is not torch.Tensor:
                 value = value.as_subclass(torch.Tensor)
             if value.layout is not torch.strided or value.is_quantized:
@@ -148,14 +148,14 @@ class _Writer:
                 raise CodecError(f"a tensor on device {value.device}")
             if value.dtype not in _NAME_OF:
                 raise CodecError(f"a tensor of dtype {value.dtype}")
-            size = (
-                value.numel() * value.element_size()
-            )  # before it is copied: an expanded tensor costs nothing until then
+            # Before it is copied: an expanded tensor costs nothing until then.
+            size = value.numel() * value.element_size()
             if size > self.room:
                 raise CodecError(f"a tensor of shape {tuple(value.shape)}, far larger than the answer")
-            # clone, not contiguous: an expanded tensor of one element counts as contiguous and still has stride 0
-            flat = value.detach().resolve_conj().resolve_neg().reshape(-1).clone(memory_format=torch.contiguous_format)
-            blob = flat.view(torch.uint8).numpy().tobytes() if size else b""
+            plain = value.detach().resolve_conj().resolve_neg()
+            if plain.dtype is torch.bfloat16:  # NumPy has none
+                plain = plain.view(torch.int16)
+            blob = plain.numpy().tobytes()
         start, self.offset, self.room = self.offset, self.offset + size, self.room - size
         self.blobs.append(blob)
         return ["t", _NAME_OF[value.dtype], list(value.shape), start]

@@ -18,6 +18,7 @@ import torch
 
 from course_lib import grading
 from course_lib.grading import judge, submission
+from course_lib.grading.pristine import pristine
 from course_lib.grading.sandbox import Outcome, Sandbox, SandboxError
 from course_lib.grading.submission import Found
 from course_lib.grading.task import Result
@@ -68,7 +69,8 @@ class Grader:
         for name, task in grading.TASKS.items():
             self.exercises.setdefault(task.exercise, []).append(name)
         self._asked: dict[str, tuple[list, bytes]] = {}
-        self._lock = threading.Lock()  # torch's settings are the process's: one verdict at a time
+        self._right: dict[str, list[dict]] = {}
+        self._lock = threading.RLock()  # torch's settings are the process's: one verdict at a time
 
     def request(self, task: str) -> bytes:
         """The encoded inputs of a task: the same for every submission of the run, drawn from the seed."""
@@ -84,7 +86,9 @@ class Grader:
         """The verdict on one task."""
         spec, (cases, _) = grading.TASKS[task], self._inputs(task)
         with self._lock:
-            return _verdict(spec, cases, outcome, self.settings)
+            if outcome.status == "observed" and task not in self._right:
+                self._right[task] = judge.expected(spec, cases)
+            return _verdict(spec, cases, self._right.get(task), outcome, self.settings)
 
     def grade(self, found: Found, sandbox: Sandbox) -> Graded:
         """Everything about one submission, whatever is in its file."""
@@ -110,15 +114,16 @@ class Grader:
             return Graded(name, reason=str(error))
         tasks = self.exercises[exercise]
         outcomes = sandbox.run(cells, tasks)
-        results = tuple(self.judge(task, outcomes[task]) for task in tasks)
+        with self._lock, pristine():  # once for all tasks
+            results = tuple(self.judge(task, outcomes[task]) for task in tasks)
         outputs = {task: outcomes[task].output for task in tasks if outcomes[task].output}
         return Graded(name, exercise, "", results, outputs, sum(outcome.seconds for outcome in outcomes.values()))
 
 
-def _verdict(task, cases: list, outcome: Outcome, settings: Settings) -> Result:
+def _verdict(task, cases: list, right: list | None, outcome: Outcome, settings: Settings) -> Result:
     status, loading = outcome.status, outcome.stage == "define"
     if status == "observed":
-        return judge.judge(task, cases, outcome.observed)
+        return judge.judge(task, cases, outcome.observed, right)
     if status == "timeout" and loading:
         text = f"The cells that `{task.name}` needs did not finish within {settings.timeout:g} s."
         step = "Compute tables that take long inside a function, or make them smaller."
@@ -189,6 +194,8 @@ def grade_here(found: list[Found], settings: Settings, *, jobs: int, notice: Cal
             if weaker is None and (weaker := next((s.weaker for s in sandboxes if s.weaker), None)):
                 notice(weaker)
             yield graded
+        for thread in threads:  # nothing is left to do: let the workers end by themselves
+            thread.join(2)
     finally:
         stop.set()
         for sandbox in sandboxes:

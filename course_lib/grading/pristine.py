@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import contextvars
 import json
 import math
 import operator
@@ -24,14 +25,28 @@ _KEPT[0][1]["__import__"] = builtins.__import__
 _TENSOR, _BASE = frozenset(vars(torch.Tensor)), torch.Tensor.__base__
 _ABSENT = object()
 _delete, _set = delattr, setattr
+_inside = contextvars.ContextVar("inside", default=False)
 
 
 @contextlib.contextmanager
 def pristine() -> Iterator[None]:
     """Inside the block builtins, math, torch and its switches are as they were; after it all patches are back.
 
-    What the block itself patches is undone when it ends.
+    What the block itself patches is undone when it ends. Inside another such block it does nothing.
     """
+    if _inside.get():
+        yield
+        return
+    token = _inside.set(True)
+    try:
+        with _put_back():
+            yield
+    finally:
+        _inside.reset(token)
+
+
+@contextlib.contextmanager
+def _put_back() -> Iterator[None]:
     patched = {}
     for number, (space, kept) in enumerate(_KEPT):
         now = vars(space)
@@ -45,11 +60,14 @@ def pristine() -> Iterator[None]:
     for name in hiding:
         _delete(torch.Tensor, name)
     dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    # Setting it imports the whole compiler, seconds of it: it is left alone where it is off, as it nearly always is.
     deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     state = torch.random.get_rng_state()
     try:
         torch.set_default_dtype(torch.float32)
-        torch.use_deterministic_algorithms(False)
+        if deterministic:
+            torch.use_deterministic_algorithms(False)
         torch.set_num_threads(1)  # the tensors of a task are small: more threads only wait for each other
         elsewhere = torch.empty(0).device.type != "cpu"
         with (
@@ -73,6 +91,7 @@ def pristine() -> Iterator[None]:
             _set(torch.Tensor, name, value)
         torch.random.set_rng_state(state)
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        if deterministic:
+            torch.use_deterministic_algorithms(True, warn_only=warn_only)
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(grad)

@@ -6,9 +6,11 @@ walk over `gc.get_objects()`) ends in the trap; anything else, such as `torch.co
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 #: Names of the traps that were called since they were set.
 called: list[str] = []
@@ -36,7 +38,7 @@ def set_traps(names: Iterable[str], answer: Callable | None = None, functions: I
     names = tuple(names)
     undo: list[Callable[[], None]] = []
     modules = tuple(name for name in names if name in sys.modules or name.startswith("course_lib."))
-    for path in [path for path in sys.modules if _below(path, modules)]:
+    for path in _loaded(modules):
         for function in _functions_of(sys.modules[path]):
             _swap(function, f"{path}.{function.__qualname__}", undo)
     for function in functions:
@@ -64,6 +66,25 @@ class _Finder:
 
     def find_spec(self, name, path=None, target=None):
         return hit(name) if _below(name, self.modules) else None
+
+
+def _loaded(modules: tuple[str, ...]) -> list[str]:
+    """The modules at and below `modules` that are loaded, without a walk over all that are.
+
+    In a fresh fork every name that is looked at costs a page: two thousand of them cost more than an answer does.
+    """
+    ours = tuple(name for name in modules if name.startswith("course_lib."))
+    others = [name for name in modules if name not in ours and name in sys.modules]
+    loaded = [path for path in _course_modules() if path in sys.modules and _below(path, ours)]
+    return loaded + [path for path in (list(sys.modules) if others else ()) if _below(path, tuple(others))]
+
+
+@functools.cache
+def _course_modules() -> tuple[str, ...]:
+    """The names of all modules of the course, loaded or not."""
+    package = Path(__file__).resolve().parent.parent
+    files = (path.relative_to(package.parent).with_suffix("") for path in package.rglob("*.py"))
+    return tuple(sorted(".".join(path.parts).removesuffix(".__init__") for path in files))
 
 
 def _below(path: str, modules: tuple[str, ...]) -> bool:
