@@ -9,7 +9,12 @@ import torch
 from course_lib.grading import TASKS, judge, probe
 
 ROOT = Path(__file__).resolve().parents[2]
-EXERCISES = ("ex01_density_estimation", "ex02_maximum_likelihood", "ex06_latent_space")
+EXERCISES = (
+    "ex01_density_estimation",
+    "ex02_maximum_likelihood",
+    "ex05_variational_inference_and_vae",
+    "ex06_latent_space",
+)
 
 
 def sources(folder: str = "solutions") -> dict[str, str]:

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_shape_check")]
 CELLS = sources()
 SQUARED = "a difference that is squared has no sign"
 DENSITIES = "log_density = [gaussian_log_prob(x, mean, cov) for mean, cov in zip(means, covs, strict=True)]"
+PROMOTED = "an identity in float32 is exact, and is promoted to the dtype of what it is added to"
 COMMUTES = "a scalar product commutes"
 LAST_AXIS = "axis 1 of a matrix is its last axis"
 # What was changed in which task → why the result is still right. A test also fails when one of these is refused.
@@ -69,6 +70,26 @@ EQUIVALENT = {
     "class_posterior": {
         "constant: return torch.exp(log_joint - torch.logsumexp(log_joint, dim=1, keepdim=True)) → "
         "return torch.exp(log_joint - torch.logsumexp(log_joint, dim=-1, keepdim=True))": LAST_AXIS,
+    },
+    "gaussian_kl": {
+        "constant: return 0.5 * (mu ** 2 + logvar.exp() - 1 - logvar).sum(dim=1) → "
+        "return 0.5 * (mu ** 2 + logvar.exp() - 1 - logvar).sum(dim=-1)": LAST_AXIS,
+    },
+    "bernoulli_log_likelihood": {
+        "constant: return (x * log_p + (1 - x) * log_not_p).flatten(start_dim=1).sum(dim=1) → "
+        "return (x * log_p + (1 - x) * log_not_p).flatten(start_dim=1).sum(dim=-1)": LAST_AXIS,
+    },
+    "linear_gaussian_log_marginal": {
+        "dropped keyword: cov = weight @ weight.T + sigma ** 2 * torch.eye(d, dtype=x.dtype) → "
+        "cov = weight @ weight.T + sigma ** 2 * torch.eye(d)": PROMOTED,
+        "swapped operands: white = torch.linalg.solve_triangular(chol, (x - bias).T, upper=False) → "
+        "white = torch.linalg.solve_triangular(chol, (bias - x).T, upper=False)": SQUARED,
+    },
+    "linear_gaussian_posterior": {
+        "dropped keyword: precision = torch.eye(weight.shape[1], dtype=x.dtype) + weight.T @ weight / sigma ** 2 → "
+        "precision = torch.eye(weight.shape[1]) + weight.T @ weight / sigma ** 2": PROMOTED,
+        "constant: precision = torch.eye(weight.shape[1], dtype=x.dtype) + weight.T @ weight / sigma ** 2 → "
+        "precision = torch.eye(weight.shape[-1], dtype=x.dtype) + weight.T @ weight / sigma ** 2": LAST_AXIS,
     },
     "slerp": {
         "comparison: if omega < 0.001: → if omega <= 0.001:": "on the threshold both are right",
