@@ -12,6 +12,7 @@ import json
 import os
 import select
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -119,6 +120,11 @@ class Sandbox:
         if header.get("op") != "ready":
             raise SandboxError("the worker said something unexpected")
         self.weaker = _weaker(wrapped, header.get("nested") is True)
+        if self.weaker and not wrapped and uid is not None and (folder := _private()):
+            self.weaker = self.weaker.removesuffix(".") + (
+                f"; and since root gives way to an ordinary user, who cannot open {folder}, an answer that imports a "
+                "module of Python's which is not loaded yet finds it missing."
+            )
         self._sent.clear()
 
     def run(self, cells: tuple[Cell, ...], tasks: list[str]) -> dict[str, Outcome]:
@@ -244,6 +250,13 @@ def _weaker(wrapped: bool, nested: bool) -> str | None:
         "bubblewrap is not in use: answers run in a separate process with limits on memory, time and output, "
         "but they can reach the network, read this machine's files and write where its user may."
     )
+
+
+def _private() -> Path | None:
+    """A folder that only its owner may enter, on the way to Python and its packages; None if everyone may."""
+    ways = [Path(sysconfig.get_path("stdlib")).resolve(), *(Path(p).resolve() for p in _libraries())]
+    folders = (folder for way in ways for folder in (*reversed(way.parents), way))
+    return next((folder for folder in folders if not folder.stat().st_mode & stat.S_IXOTH), None)
 
 
 def _answers() -> list[Path]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from course_lib import cli
 from course_lib.grading import TASKS
 from tests.grading.answers import EXERCISES, ROOT, sources
 
@@ -137,3 +138,18 @@ def test_autograde_gives_full_marks_to_a_solved_copy_and_none_to_an_unsolved_one
     assert marks["solved"] == full
     assert marks["unsolved"] == {name: [0.0, points, False] for name, (_, points, _) in full.items()}
     assert marks["one_wrong"] == full | {f"check_{wrong}": [0.0, tasks[wrong].points, False]}
+
+
+def test_the_exported_course_folder_works_in_nbgrader(nbgrader, tmp_path):
+    """Catches an export whose configuration nbgrader refuses, whose release is not nbgrader's, or that cannot grade."""
+    exercise = EXERCISES[0]
+    assert cli.main(["export", "nbgrader", exercise, "--out", str(tmp_path)]) == 0
+    ours = json.loads((tmp_path / "release" / exercise / f"{exercise}.ipynb").read_text(encoding="utf-8"))
+    nbgrader(tmp_path, "nbgrader", "generate_assignment", exercise, "--force")
+    theirs = json.loads((tmp_path / "release" / exercise / f"{exercise}.ipynb").read_text(encoding="utf-8"))
+    assert ours == theirs
+    names = {name: task for name, task in TASKS.items() if task.exercise == exercise}
+    _hand_in(tmp_path, exercise, "solved", {name: source for name, source in sources().items() if name in names})
+    nbgrader(tmp_path, "nbgrader", "autograde", exercise)
+    marks = json.loads(nbgrader(tmp_path, "python", "-c", MARKS, str(tmp_path / "gradebook.db"), exercise))
+    assert marks["solved"] == {f"check_{name}": [task.points, task.points, False] for name, task in names.items()}

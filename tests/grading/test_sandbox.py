@@ -5,6 +5,7 @@
 import os
 import shutil
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -221,3 +222,24 @@ def test_nothing_survives_closing():
         children = psutil.Process(box.process.pid).children(recursive=True)
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives way to another user")
+def test_a_private_python_is_said(monkeypatch):
+    """Catches a root whose Python others cannot read, and answers that fail there without anyone being told why."""
+    for folder in (None, Path("/root")):
+        monkeypatch.setattr(sandbox_module, "_private", lambda folder=folder: folder)
+        with Sandbox(lambda task: b"", bubblewrap=False) as box:
+            assert box.weaker.count(".") == 1 and ("/root" in box.weaker) == (folder is not None)
+
+
+def test_a_private_folder_is_found_on_the_way_to_python(monkeypatch):
+    """Catches looking at the last folder alone: one closed folder anywhere above it is enough."""
+    with tempfile.TemporaryDirectory() as name:
+        closed = Path(name).resolve()
+        (closed / "lib").mkdir(mode=0o755)
+        monkeypatch.setattr(sandbox_module, "_libraries", lambda: [])
+        monkeypatch.setattr(sandbox_module.sysconfig, "get_path", lambda name: str(closed / "lib"))
+        assert sandbox_module._private() == closed
+        closed.chmod(0o755)
+        assert sandbox_module._private() is None
