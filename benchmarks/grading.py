@@ -11,6 +11,8 @@ ratios; ends with 1 if `course grade` is not at least 20 times as fast as both.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -18,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import venv
 import zipfile
@@ -31,21 +34,22 @@ PEERS = ["nbgrader==0.9.6", "otter-grader==6.1.6"]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--submissions", type=int, default=200)
-    parser.add_argument("--sample", type=int, default=6, help="submissions given to each peer")
+    parser.add_argument("--sample", type=int, default=6, help="submissions given to each peer (0: no peers)")
     parser.add_argument("--venv", type=Path, default=Path(tempfile.gettempdir()) / "course-bench-graders")
     args = parser.parse_args()
-    python = peers(args.venv)
+    python = peers(args.venv) if args.sample else None
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         notebook = small(json.loads((ROOT / "solutions" / f"{EXERCISE}.ipynb").read_text()))
-        ours, cpu = course(work, notebook, args.submissions)
+        ours, cpu, memory = course(work, notebook, args.submissions)
         rows = [("course grade", args.submissions, ours)]
-        rows.append(("nbgrader autograde", args.sample, nbgrader(work, notebook, args.sample, python)))
-        rows.append(("otter run", args.sample, otter(work, notebook, args.sample, python)))
+        if args.sample:
+            rows.append(("nbgrader autograde", args.sample, nbgrader(work, notebook, args.sample, python)))
+            rows.append(("otter run", args.sample, otter(work, notebook, args.sample, python)))
     print(f"{'':20} submissions  s each  per minute  ratio")
     for name, count, seconds in rows:
         print(f"{name:20} {count:>11}  {seconds:6.3f}  {60 / seconds:10.1f}  {seconds / ours:5.1f}")
-    print(f"course grade: {cpu:.3f} s of processor time each in the grader itself, without the workers'")
+    print(f"course grade: {cpu:.3f} s of processor time each, workers and start-up included; at most {memory:.0f} MB")
     print(f"{cohort_cores()} processors, load {os.getloadavg()[0]:.1f} (other work here slows all three)")
     return 0 if all(seconds >= 20 * ours for _, _, seconds in rows[1:]) else 1
 
@@ -88,22 +92,51 @@ def small(notebook: dict) -> dict:
     return {"cells": [first, *cells], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
-def course(work: Path, notebook: dict, count: int) -> tuple[float, float]:
-    """(seconds, processor seconds of the grader itself) for each submission."""
+def course(work: Path, notebook: dict, count: int) -> tuple[float, float, float]:
+    """(seconds, processor seconds) for each submission, and the most memory in MB that all processes took together."""
     for i in range(count):
         target = work / "ours" / f"s{i}" / f"{EXERCISE}.ipynb"
         target.parent.mkdir(parents=True)
         target.write_text(json.dumps(notebook))
-    cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if (
+        sys.platform == "linux"
+    ):  # what bubblewrap leaves behind becomes a child of this process, and its time is counted
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+    cpu, peak, done = processor_seconds(), [0.0], threading.Event()
+    watch = threading.Thread(target=watch_memory, args=(peak, done))
+    watch.start()
     started = time.perf_counter()
     command = [sys.executable, "-m", "course_lib.cli", "grade", str(work / "ours"), "--out", str(work / "out")]
     said = run(command, ROOT)
     seconds = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done.set()
+    watch.join()
+    used = processor_seconds() - cpu
     rows = (work / "out" / "grades.csv").read_text().splitlines()[1:]
     assert len(rows) == count and all(row.count("passed") == 6 for row in rows), said[-2000:]
-    used = after.ru_utime + after.ru_stime - cpu.ru_utime - cpu.ru_stime
-    return seconds / count, used / count
+    return seconds / count, used / count, peak[0]
+
+
+def processor_seconds() -> float:
+    """Processor time of all children that have ended so far, and of their children."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, 0)[0]:
+            pass
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def watch_memory(peak: list[float], done: threading.Event) -> None:
+    """Keep in `peak[0]` the most MB that this process's descendants held at once, shared pages counted once."""
+    import psutil
+
+    while not done.wait(0.2):
+        total = 0
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error, AttributeError):
+                memory = process.memory_full_info()
+                total += getattr(memory, "pss", memory.rss)
+        peak[0] = max(peak[0], total / 2**20)
 
 
 def nbgrader(work: Path, notebook: dict, count: int, python: Path) -> float:

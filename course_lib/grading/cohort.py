@@ -11,7 +11,7 @@ import queue
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -129,7 +129,9 @@ def _verdict(task, cases: list, right: list | None, outcome: Outcome, settings: 
         step = "Compute tables that take long inside a function, or make them smaller."
         return judge.outcome(task, "timeout", text, stage="define", step=step)
     if status == "timeout":
-        return judge.timed_out(task, settings.timeout)
+        late = judge.timed_out(task, settings.timeout)
+        floods = len(outcome.output) >= settings.output
+        return replace(late, next_step="It prints a great deal, which takes time: print less.") if floods else late
     if status == "memory":
         return judge.out_of_memory(task)
     if status == "crashed":

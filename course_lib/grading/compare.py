@@ -110,7 +110,7 @@ def kind_fault(task: Task, case: Case, name: str, got, want) -> tuple[str, str] 
         hint = " Keep it a tensor: no `.item()`, `float(...)` or `.numpy()`." if number(got) is not None else ""
         return "shape", f"{name} should be a tensor of shape {tuple(want.shape)}, you return {kind_of(got)}.{hint}"
     if got.shape != want.shape:
-        return "shape", f"{name} should have shape {tuple(want.shape)}, yours has {tuple(got.shape)}."
+        return "shape", f"The {name} should have shape {tuple(want.shape)}, yours has {tuple(got.shape)}."
     free = want.is_floating_point() and not any(is_tensor(arg) and arg.is_floating_point() for arg in case.args)
     if got.dtype != want.dtype and not (free and not got.is_complex()):
         want_dtype, got_dtype = (str(t.dtype).removeprefix("torch.") for t in (want, got))
@@ -124,7 +124,7 @@ def value_fault(task: Task, case: Case, name: str, got, want, exact) -> tuple[st
     if not is_tensor(want):
         value = number(got)
         same = value == want or (math.isfinite(value) and abs(value - want) <= atol + rtol * abs(want))
-        return None if same else ("value", f"{name} is not right.", _pair(name, float(want), float(value)))
+        return None if same else ("value", f"The {name} is not right.", _pair(name, float(want), float(value)))
     right = agree(got, want, rtol, atol)
     if bool(right.all()):
         return None
@@ -139,7 +139,7 @@ def value_fault(task: Task, case: Case, name: str, got, want, exact) -> tuple[st
             f"{name} has {bad} entries where the right answer is a finite number.",
             show(name, got, want, right),
         )
-    return "value", f"{name} is not right.", show(name, got, want, right)
+    return "value", f"The {name} is not right.", show(name, got, want, right)
 
 
 def repeats(task: Task, case: Case, first, second) -> bool:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -189,17 +190,25 @@ def grades_csv(cohort: Iterable[Graded], tasks: list[str]) -> str:
 def table(cohort: list[Graded]) -> str:
     """The terminal's summary: a line per submission, then what the class found hard."""
     lines = []
-    width = min(48, max((len(one_line(g.name, 48)) for g in cohort), default=10))
+    width = max((columns(one_line(g.name, 48)) for g in cohort), default=10)
     for graded in sorted(cohort, key=lambda g: g.name):
         if graded.reason:
-            lines.append(f"{one_line(graded.name, 48):{width}}  ungradable")
+            lines.append(f"{_name(graded, width)}  ungradable")
             continue
         open_tasks = [f"{r.task} {r.diagnosis or r.status}" for r in graded.results if not r.passed]
         score = f"{number(graded.score)}/{number(graded.max_score)}"
-        lines.append(
-            f"{one_line(graded.name, 48):{width}}  {score:>9}  {one_line('; '.join(open_tasks) or 'all passed', 240)}"
-        )
+        lines.append(f"{_name(graded, width)}  {score:>9}  {one_line('; '.join(open_tasks) or 'all passed', 240)}")
     return "\n".join(lines + _hard(cohort))
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes: accents that combine take none, Chinese characters two."""
+    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+
+def _name(graded: Graded, width: int) -> str:
+    name = one_line(graded.name, 48)
+    return name + " " * (width - columns(name))
 
 
 def _hard(cohort: list[Graded]) -> list[str]:

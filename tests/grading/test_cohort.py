@@ -195,3 +195,11 @@ def test_metadata_may_be_lost(tmp_path):
     with cohort.new_sandbox(grader) as sandbox:
         graded = grader.grade(cohort.Found("x.ipynb", path), sandbox)
     assert {r.task for r in graded.results if r.passed} == set(RIGHT)
+
+
+def test_a_timeout_by_printing_says_so():
+    """Catches telling a student to look for an endless loop when it is the printing that takes the time."""
+    settings = cohort.Settings(seed=0, output=100)
+    for printed, word in (("x" * 100, "prints"), ("x" * 99, "loop")):
+        result = cohort.Grader(settings).judge("outlier_mask", cohort.Outcome("timeout", output=printed, stage="call"))
+        assert result.status == "timeout" and word in result.next_step

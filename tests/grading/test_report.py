@@ -86,3 +86,12 @@ def test_the_table_says_what_the_class_found_hard():
     """Catches counts of the wrong thing."""
     line = next(line for line in report.table([graded(), graded(name="b")]).splitlines() if line.startswith("task_0"))
     assert "0/2" in line and "2 × wrong" in line
+
+
+def test_the_table_is_straight_whatever_the_names():
+    """Catches scores out of line below a name of wide or combining characters."""
+    lines = report.table([Graded(name, reason="x") for name in ("安德.ipynb", "Zoe\u0308.ipynb", "plain.ipynb")]).split(
+        "\n"
+    )
+    assert len({report.columns(line[: line.index("ungradable")]) for line in lines}) == 1
+    assert report.columns("安德") == 4 and report.columns("Zoe\u0308") == 3
