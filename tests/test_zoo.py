@@ -49,6 +49,8 @@ def made(tiny):
 def test_shipped_model_is_loaded_and_described(name):
     """Catches weights or a card that a changed recipe left behind, and files too large to ship."""
     recipe, folder = zoo.RECIPES[name], paths.data_dir() / "models"
+    if not recipe.bundled and not (folder / f"{name}.json").exists():
+        pytest.skip(f"{name} has not been measured yet: {recipe.command}")
     card = zoo.card(name, folder=folder)
     assert card["declaration"] == json.loads(json.dumps(recipe.declaration()))
     assert len(card["runs"]) == recipe.repeats and card["figures"] and "course train" in card["command"]
@@ -92,6 +94,8 @@ def test_hash_is_that_of_the_declaration():
 def test_hash_changes_with_what_decides_the_weights(change):
     """Catches a setting left out of the hash: an old checkpoint would pass for the new recipe's."""
     assert replace(TINY, **change).hash != TINY.hash
+    faces = replace(TINY, data="faces")
+    assert replace(faces, data_options={"num": 7}).hash != faces.hash
     assert replace(TINY, about="other words", figures=(), repeats=3, bundled=False).hash == TINY.hash
 
 
@@ -145,6 +149,21 @@ def test_repeats_keep_the_first_and_measure_all(tiny, tmp_path):
     assert len({run["figures"]["test_elbo"] for run in three.card["runs"]}) == 3
     alone = quiet(replace(tiny, seed=2), folder=tmp_path / "two")
     assert alone.card["figures"] == three.card["runs"][2]["figures"]
+
+
+def test_resume_takes_seeds_that_were_trained_alone(tiny, monkeypatch):
+    """Catches seeds trained twice although their cards are there, and cards of another recipe believed."""
+    alone = quiet(replace(tiny, seed=1)).card["runs"][0]
+    quiet(replace(tiny, seed=2, training={**tiny.training, "lr": 1e-3}))
+    plain, calls = networks.MODELS["vae"].loss, []
+
+    def loss(self, x, *, generator=None):
+        calls.append(1)
+        return plain(self, x, generator=generator)
+
+    monkeypatch.setattr(networks.MODELS["vae"], "loss", loss)
+    runs = quiet(replace(tiny, repeats=3), resume=True).card["runs"]
+    assert len(calls) == 40 and runs[1] == alone and [run["seed"] for run in runs] == [0, 1, 2]
 
 
 def test_the_average_is_what_is_kept(made, tiny, tmp_path):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from course_lib import disentanglement
 from course_lib.datasets import faces
 from course_lib.models import vae
-from course_lib.zoo import data, oracle
+from course_lib.zoo import data, files, oracle
 from course_lib.zoo.recipes import Recipe
 
 Figures = dict[str, float]
@@ -97,11 +97,19 @@ def oracle_readings(made: Recipe, model: nn.Module, generator: torch.Generator) 
     return oracle.figures(model, x[:2000], factors[:2000], generator)
 
 
+def valid_samples(made: Recipe, model: nn.Module, generator: torch.Generator) -> Figures:
+    """Share of 1,000 draws (the means, where p(x | z) has noise) that the oracle takes for a face."""
+    options = {"mean": True} if isinstance(model, vae.VAE) else {}
+    samples = model.sample(1000, generator=generator, **options)
+    return {"valid_samples": float(files.load("face_oracle").valid(samples.clamp(0, 1)).float().mean())}
+
+
 MEASURES = {
     "disentanglement": disentanglement_of_faces,
     "elbo": elbo,
     "oracle": oracle_readings,
     "reconstruction": reconstruction,
+    "valid_samples": valid_samples,
     "label_accuracy": label_accuracy,
     "log_likelihood_1000": log_likelihood(1000),
     "log_likelihood_10000": log_likelihood(10_000),

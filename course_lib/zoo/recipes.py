@@ -111,6 +111,34 @@ RECIPES = {
             figures=("oracle",),
         ),
         Recipe(
+            "bigan_faces",
+            "a compact GAN of faces with an encoder, for comparison with the VAE before the lecture on GANs",
+            "bigan",
+            "faces",
+            options={"latent_dim": 16, "width": 16, "r1": 10.0, "cycle": 1.0},
+            training={"steps": 5000, "batch_size": 16, "lr": 4e-4, "betas": [0.5, 0.99], "ema": 0.998},
+            figures=("reconstruction", "valid_samples"),
+        ),
+        *(
+            Recipe(
+                name,
+                about,
+                "vae",
+                "faces",
+                options={"latent_dim": 10, "net": "conv", "width": 8, "likelihood": "gaussian", "scale": 0.1,
+                         "beta": beta},
+                training={"steps": 3000, "batch_size": 16, "lr": 1.2e-2, "warmup": 100, "schedule": "cosine",
+                          "ema": 0.99},
+                repeats=repeats,
+                figures=("reconstruction", "disentanglement", "valid_samples"),
+            )
+            for name, beta, repeats, about in (
+                ("vae_faces", 1.0, 5, "a VAE of the faces"),
+                ("beta_vae_faces", 40.0, 5, "the same with 40 times the weight on the KL: less detail, latents apart"),
+                ("ae_faces", 0.0, 1, "the same without the KL, so an autoencoder: nothing orders its latent space"),
+            )
+        ),
+        Recipe(
             "vae_digits",
             "a VAE of the 8x8 digits with a latent plane, to be looked at whole",
             "vae",
