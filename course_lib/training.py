@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class History:
     """What a training left behind.
 
     losses: (steps done,) the loss of every step, on the CPU. seconds: time spent, all sittings together.
+    processor_seconds: what the process spent on the CPU in that time; None if a sitting is not known of.
     interrupted: whether the stop button ended it. averaged: a copy of the model that holds the exponential moving
     average of the parameters, or None when `ema` was not asked for.
     """
@@ -39,6 +41,7 @@ class History:
     losses: Tensor
     seconds: float = 0.0
     interrupted: bool = False
+    processor_seconds: float | None = None
     averaged: nn.Module | None = None
 
     @property
@@ -160,7 +163,7 @@ def train(
     took = f"{history.seconds:.1f} s"
     how = f"stopped at step {run.step} of {steps} after {took}, what was learnt is kept"
     how = how if interrupted else f"{steps} steps in {took}"
-    tail = f" · loss {history.losses[run.last_log :].mean():.4g}" if run.step else ""
+    tail = f" · loss {history.losses[run.last_log :].mean():.4g}" if run.step > run.last_log else ""
     bar.close(how + tail)
     return history
 
@@ -193,6 +196,9 @@ class _Run:
         self.losses = torch.zeros(settings["steps"], dtype=torch.float64 if wide else torch.float32, device=self.device)
         self.step = self.checked = self.last_log = 0
         self.seconds = 0.0
+        # Of all sittings; an older checkpoint does not say.
+        self.spent: float | None = 0.0
+        self.began = time.process_time()
         self.averaged = None
         if settings["ema"] is not None:
             self.averaged = copy.deepcopy(model).requires_grad_(False)
@@ -252,7 +258,11 @@ class _Run:
             for ours, theirs in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
                 ours.copy_(theirs)
             self.averaged.train(self.model.training)
-        return History(self.losses[: self.step].cpu(), self.seconds + seconds, interrupted, self.averaged)
+        losses = self.losses[: self.step].cpu()
+        return History(losses, self.seconds + seconds, interrupted, self.processor_seconds(), self.averaged)
+
+    def processor_seconds(self) -> float | None:
+        return None if self.spent is None else self.spent + time.process_time() - self.began
 
     def save(self, path: Path, seconds: float) -> None:
         state = {
@@ -260,6 +270,7 @@ class _Run:
             "step": self.step,
             "losses": self.losses[: self.step].clone(),
             "seconds": self.seconds + seconds,
+            "processor_seconds": self.processor_seconds(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "averaged": None if self.averaged is None else self.averaged.state_dict(),
@@ -294,6 +305,7 @@ class _Run:
         self.step = self.checked = self.last_log = state["step"]
         self.losses[: self.step] = state["losses"].to(self.device)
         self.seconds = state["seconds"]
+        self.spent = state.get("processor_seconds")
         self.batches.order = state["order"].to(self.device)
         self.generator.set_state(state["generator"])
         if state["noise"] is not None and state["device"] == self.device.type:

@@ -45,6 +45,15 @@ def test_training_can_be_made_longer_and_a_finished_one_returns_at_once(tmp_path
     assert again.calls == 0 and history.steps == 40 and same(again, whole)
 
 
+def test_time_spent_is_that_of_all_sittings(tmp_path):
+    """Catches a clock that starts anew with each sitting."""
+    file = tmp_path / "run.pt"
+    first = quiet(Regression(), points(), steps=200, checkpoint=file)
+    second = quiet(Regression(), points(), steps=201, checkpoint=file, resume=True)
+    assert second.processor_seconds > 0.5 * first.processor_seconds > 0
+    assert second.seconds > 0.5 * first.seconds > 0
+
+
 def test_resume_without_a_file_starts_from_the_beginning(tmp_path):
     """Catches a first run that needs another command than the second."""
     a, b = Regression(), Regression()

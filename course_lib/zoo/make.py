@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -63,17 +62,16 @@ def make(
         generator = rng(seed)
         model = build(one, generator)
         trained = data.Binarised(model) if binarised else model
-        began = time.process_time()
         state = _state_file(one)
-        fresh = not (resume and state.is_file())
         history = train(trained, batch, generator=generator, device=device, checkpoint=state, resume=resume,
                         progress=progress, **made.training)  # fmt: skip
         if history.interrupted:
             return Made(None, {}, history.steps)
-        processor_seconds = round(time.process_time() - began, 1) if fresh else None
+        spent = history.processor_seconds
+        spent = None if spent is None else round(spent, 1)
         best = trained if history.averaged is None else history.averaged
         model = (best.model if binarised else best).cpu().eval().requires_grad_(False)
-        run = {"seed": seed, "seconds": round(history.seconds, 1), "processor_seconds": processor_seconds}
+        run = {"seed": seed, "seconds": round(history.seconds, 1), "processor_seconds": spent}
         runs.append(run | {"figures": figures.measure(one, model, rng(seed))})
         kept = model if kept is None else kept
     card = {
