@@ -108,4 +108,18 @@ MUTANTS = [
         "if True:",
         "test_export.py::test_the_nbgrader_folder",
     ),
+    _mutant(
+        "a verdict imports torch's compiler",
+        "pristine.py",
+        "        if deterministic:\n            torch.use_deterministic_algorithms(False)",
+        "        torch.use_deterministic_algorithms(False)",
+        "test_start.py::test_a_verdict_imports_no_compiler",
+    ),
+    _mutant(
+        "memory is thrown away instead of gathered",
+        "pages.py",
+        "_COLLAPSE = 25",
+        "_COLLAPSE = 4",
+        "test_start.py::test_gathering_memory_changes_none_of_it",
+    ),
 ]
