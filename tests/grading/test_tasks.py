@@ -136,7 +136,8 @@ def _aloud(answer):
 def _in_float64(answer):
     def changed(*args):
         dtype = next((arg.dtype for arg in args if isinstance(arg, torch.Tensor)), None)
-        wide = [arg.double() if isinstance(arg, torch.Tensor) and arg.ndim else arg for arg in args]
+        floats = [isinstance(arg, torch.Tensor) and arg.ndim and arg.is_floating_point() for arg in args]
+        wide = [arg.double() if float_ else arg for arg, float_ in zip(args, floats, strict=True)]
         result = answer(*wide)
         return _each(result, lambda v: v.to(dtype) if v.is_floating_point() and dtype else v)
 
