@@ -113,3 +113,39 @@ def annealed_importance_sampling(f):
 
     betas = torch.linspace(0, 1, 6).square()
     return f(log_start, log_target, points(30, 2, 25), betas, steps=0.3, leapfrog=2, generator=rng(26))[:2]
+
+
+@twin("course_lib.models.vae.VAE")
+def small_vae(f):
+    """The first weights, the bound with given noise, and the loss with noise of its own."""
+    model = f(12, 3, hidden=(8, 6), generator=rng(27))
+    bound = model.elbo(points(5, 12, 28).sigmoid(), eps=points(10, 3, 29).view(2, 5, 3))
+    return [*model.parameters()], bound, model.loss(points(5, 12, 30).sigmoid(), generator=rng(31))
+
+
+@twin("course_lib.disentanglement.mutual_information_gap")
+def mutual_information_gap(f):
+    return f(points(6, 4, 32).abs(), 2 + points(1, 4, 33)[0].abs())
+
+
+@twin("course_lib.latent.slerp")
+def slerp(f):
+    """Ends of unequal length, and ends of one direction."""
+    (a, b), t = points(2, 6, 40), torch.linspace(-0.5, 1.5, 9)
+    return f(a, b, t), f(a, 3 * a, t)
+
+
+@twin("course_lib.latent.analogy")
+def analogy(f):
+    return f(points(3, 5, 41), points(4, 5, 42), points(2, 5, 43))
+
+
+@twin("course_lib.latent.attribute_direction")
+def attribute_direction(f):
+    return f(points(20, 5, 44), points(20, 1, 45)[:, 0] > 0.3)
+
+
+@twin("course_lib.latent.project_out")
+def project_out(f):
+    """Against one direction, and against three that are not at right angles."""
+    return f(points(1, 6, 46)[0], points(1, 6, 47)[0]), f(points(1, 6, 46)[0], points(3, 6, 48))
