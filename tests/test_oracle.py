@@ -73,15 +73,16 @@ def test_shipped_oracle_reads_other_sizes(size, colour, shipped, held_out):
 
 def test_faces_are_valid_and_other_pictures_are_not(shipped, held_out):
     """Catches a threshold that lets everything pass, or that rejects faces for being blurred."""
-    passes = {name: float(shipped.valid(x).float().mean()) for name, x in measures.views(held_out.images).items()}
+    passes = {name: float(shipped.valid(x).float().mean()) for name, x in measures.views(held_out.images[:300]).items()}
     assert min(passes.values()) > 0.98, passes
-    other = measures.spoilt(held_out.images, rng(0))
+    other = measures.spoilt(held_out.images[:300], rng(0))
     fails = {name: float(shipped.valid(x).float().mean()) for name, x in other.items()}
     for name in ("upside_down", "one_colour", "shuffled_pixels", "noise", "digits", "mean_face"):
         assert fails[name] == 0, name
     assert max(fails.values()) < 0.2, fails
 
 
+@pytest.mark.slow
 def test_card_says_what_is_true(shipped):
     """Catches a card of other weights, and figures that were written by hand."""
     card = zoo.card("face_oracle")
