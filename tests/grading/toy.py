@@ -101,7 +101,10 @@ def disguised(function):
             else cell
             for cell in value.__closure__
         )
-        return types.FunctionType(value.__code__, scope, name, value.__defaults__, closure)
+        copied = types.FunctionType(value.__code__, scope, name, value.__defaults__, closure)
+        defaults = value.__kwdefaults__ or {}
+        copied.__kwdefaults__ = {key: copy(default, key) for key, default in defaults.items()} or None
+        return copied
 
     for name, value in list(scope.items()):
         scope[name] = copy(value, name)
