@@ -1,4 +1,4 @@
-"""Shows every mutant killed, and by which test: `python -m tests.mutants.runner [NAME ...]`.
+"""Shows every mutant killed, and by which test: `python -m tests.mutants.runner [NAME ...] [--area AREA]`.
 
 Each mutant is applied to a copy of the tree, and its tests run there until the first failure. A start of pytest with
 torch takes seconds, so this process loads torch once and forks for each mutant. At the end the tests that killed run
@@ -32,12 +32,11 @@ class Outcome:
     seconds: float = 0.0
 
 
-def bank(root: Path) -> list:
-    """All mutants, from the MUTANTS lists of the modules of tests/mutants."""
-    names = sorted(path.stem for path in (root / "tests/mutants").glob("*.py"))
-    modules = [importlib.import_module(f"tests.mutants.{name}") for name in names
-               if name not in {"mutant", "runner", "test_mutants", "__init__"}]  # fmt: skip
-    return [mutant for module in modules for mutant in module.MUTANTS]
+def bank(root: Path) -> dict[str, list]:
+    """All mutants by area, the modules of tests/mutants that hold a list MUTANTS."""
+    names = {path.stem for path in (root / "tests/mutants").glob("*.py")}
+    areas = sorted(names - {"mutant", "runner", "test_mutants", "__init__"})
+    return {area: importlib.import_module(f"tests.mutants.{area}").MUTANTS for area in areas}
 
 
 def fault(mutant, root: Path) -> str:
@@ -158,6 +157,7 @@ def run(mutants: list, root: Path, scratch: Path, jobs: int, limit: float, repor
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="only mutants whose name contains one of these (default: all)")
+    parser.add_argument("--area", help="only mutants of this module of tests/mutants (default: all)")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--limit", type=float, default=300.0, help="seconds one mutant's tests may take")
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree (default: this one)")
@@ -169,7 +169,8 @@ def main() -> int:
     sys.dont_write_bytecode = True  # stale bytecode would hide a mutant of the same length
     sys.path.insert(0, str(root))
 
-    mutants = [m for m in bank(root) if not args.names or any(name in m.name for name in args.names)]
+    mutants = [m for area, found in bank(root).items() if args.area in (None, area) for m in found
+               if not args.names or any(name in m.name for name in args.names)]  # fmt: skip
     outcomes = [Outcome(m.name, reason) for m in mutants if (reason := fault(m, root))]
     for module in ("torch", "torch._dynamo", "scipy.stats", "jaxtyping", "beartype", "pytest"):
         importlib.import_module(module)

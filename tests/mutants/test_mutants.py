@@ -11,7 +11,8 @@ import pytest
 
 from tests.mutants import runner
 
-BANK = runner.bank(runner.ROOT)
+AREAS = runner.bank(runner.ROOT)
+BANK = [mutant for mutants in AREAS.values() for mutant in mutants]
 
 
 def test_bank_is_large_and_its_names_are_unique():
@@ -29,11 +30,12 @@ def test_mutant_applies(mutant):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the runner forks, and this system cannot")
 @pytest.mark.timeout(1800)
-def test_every_mutant_is_killed(record_property):
+@pytest.mark.parametrize("area", AREAS)
+def test_every_mutant_is_killed(area, record_property):
     """Catches tests that cannot fail: each bug of the bank must break at least one of the tests it names."""
     jobs = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
-    done = subprocess.run([sys.executable, "-m", "tests.mutants.runner", "--jobs", jobs], cwd=runner.ROOT,
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    command = [sys.executable, "-m", "tests.mutants.runner", "--area", area, "--jobs", jobs]
+    done = subprocess.run(command, cwd=runner.ROOT, capture_output=True, text=True, check=False)
     record_property("show", done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
 
