@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from course_lib import datasets, rng
-from course_lib.models import densities, gan, linear_gaussian, vae
+from course_lib.models import densities, linear_gaussian, vae
 from course_lib.training import train
 
 
@@ -38,12 +38,7 @@ def fitted_vae(dtype: torch.dtype) -> vae.VAE:
     return model
 
 
-def small_gan(dtype: torch.dtype) -> gan.BiGAN:
-    return gan.BiGAN((1, 8, 8), 3, width=4, generator=rng(0)).to(dtype)
-
-
 TINY = {
-    "BiGAN": Tiny(small_gan, (1, 8, 8)),
     "Gaussian": Tiny(lambda dtype: densities.Gaussian().fit(moons(dtype)), (2,)),
     "GMM": Tiny(lambda dtype: densities.GMM(3).fit(moons(dtype), generator=rng(0), restarts=1), (2,)),
     "Histogram": Tiny(lambda dtype: densities.Histogram(bins=12).fit(moons(dtype)), (2,)),

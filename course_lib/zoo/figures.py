@@ -98,9 +98,8 @@ def oracle_readings(made: Recipe, model: nn.Module, generator: torch.Generator) 
 
 
 def valid_samples(made: Recipe, model: nn.Module, generator: torch.Generator) -> Figures:
-    """Share of 1,000 draws (the means, where p(x | z) has noise) that the oracle takes for a face."""
-    options = {"mean": True} if isinstance(model, vae.VAE) else {}
-    samples = model.sample(1000, generator=generator, **options)
+    """Share of 1,000 draws that the oracle takes for a face: means of p(x | z), without its noise."""
+    samples = model.sample(1000, mean=True, generator=generator)
     return {"valid_samples": float(files.load("face_oracle").valid(samples.clamp(0, 1)).float().mean())}
 
 

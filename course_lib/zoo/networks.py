@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from course_lib import rng
-from course_lib.models import face_oracle, gan, vae
+from course_lib.models import face_oracle, vae
 from course_lib.zoo import data
 from course_lib.zoo.recipes import Recipe
 
-MODELS = {"bigan": gan.BiGAN, "face_oracle": face_oracle.FaceOracle, "vae": vae.VAE}
+MODELS = {"face_oracle": face_oracle.FaceOracle, "vae": vae.VAE}
 ACTIVATIONS = {"silu": nn.SiLU, "tanh": nn.Tanh}
 
 

@@ -110,15 +110,6 @@ RECIPES = {
             training={"steps": 5000, "batch_size": 128, "lr": 2e-3, "warmup": 100, "schedule": "cosine"},
             figures=("oracle",),
         ),
-        Recipe(
-            "bigan_faces",
-            "a compact GAN of faces with an encoder, for comparison with the VAE before the lecture on GANs",
-            "bigan",
-            "faces",
-            options={"latent_dim": 16, "width": 16, "r1": 10.0, "cycle": 1.0},
-            training={"steps": 5000, "batch_size": 16, "lr": 4e-4, "betas": [0.5, 0.99], "ema": 0.998},
-            figures=("reconstruction", "valid_samples"),
-        ),
         *(
             Recipe(
                 name,
