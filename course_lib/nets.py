@@ -10,25 +10,36 @@ import torch
 from torch import nn
 
 from course_lib import checks
-from course_lib._typing import Float, Tensor
+from course_lib._typing import Float, Number, Tensor
+
+# The gain with which a layer keeps the variance of its inputs: weights of variance 1/inputs.
+SIGNAL = 3**0.5
 
 
-def linear(inputs: int, outputs: int, *, generator: torch.Generator | None = None) -> nn.Linear:
-    """A linear layer whose weights and bias are drawn from U(−1/√inputs, 1/√inputs) with `generator`.
+def linear(inputs: int, outputs: int, *, gain: Number = 1.0, generator: torch.Generator | None = None) -> nn.Linear:
+    """A linear layer whose weights are drawn from U(−gain/√inputs, gain/√inputs) and its bias from that with gain 1.
 
-    The distribution is that of `nn.Linear`, which itself can only draw from torch's global generator.
+    With gain 1 the distribution is that of `nn.Linear`, which itself can only draw from torch's global generator. With
+    `SIGNAL` outputs vary as much as inputs do, where gain 1 loses two thirds of the variance in each layer.
 
     Args:
         inputs, outputs: sizes, at least 1.
+        gain: factor of the weights.
         generator: source of randomness; None uses torch's own.
 
     Raises:
         ValueError: if a size is not a positive whole number.
+
+    References:
+        Y. LeCun, L. Bottou, G. Orr, K.-R. Müller (1998), Efficient BackProp, section 4.6.
     """
     layer = nn.utils.skip_init(nn.Linear, checks.count(inputs, "inputs"), checks.count(outputs, "outputs"))
-    bound = inputs**-0.5
+    return _draw(layer, inputs**-0.5, gain, generator)
+
+
+def _draw(layer: nn.Module, bound: float, gain: Number, generator: torch.Generator | None) -> nn.Module:
     with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.weight.uniform_(-gain * bound, gain * bound, generator=generator)
         layer.bias.uniform_(-bound, bound, generator=generator)
     return layer
 
@@ -71,6 +82,7 @@ def conv(
     *,
     stride: int = 1,
     up: bool = False,
+    gain: Number = 1.0,
     generator: torch.Generator | None = None,
 ) -> nn.Conv2d | nn.ConvTranspose2d:
     """A convolution drawn like `linear`, its fan-in being the number of inputs that meet in one output.
@@ -80,45 +92,50 @@ def conv(
     Args:
         inputs, outputs: channels. kernel, stride: in pixels.
         up: the transposed convolution.
+        gain: as in `linear`.
         generator: source of randomness; None uses torch's own.
     """
     kind = nn.ConvTranspose2d if up else nn.Conv2d
     layer = nn.utils.skip_init(kind, inputs, outputs, kernel, stride=stride, padding=(kernel - stride + 1) // 2)
     bound = (inputs * kernel**2 / (stride**2 if up else 1)) ** -0.5
-    with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        layer.bias.uniform_(-bound, bound, generator=generator)
-    return layer
+    return _draw(layer, bound, gain, generator)
 
 
 class ConvEncoder(nn.Sequential):
-    """Image to vector: convolutions that halve the image while its sides are even and above 4, then a linear layer.
+    """Image to vector: convolutions that halve the image while its sides are even and above 4, then linear layers.
 
     Args:
         shape: (channels, height, width).
         outputs: length of the vector.
+        hidden: widths of linear layers between the last convolution and the vector.
         width: channels after the first halving; they double each time, up to 4 times this.
-        activation, generator: as in `MLP`.
+        activation: as in `MLP`.
+        gain, generator: of the initial weights, as in `linear`.
     """
 
-    def __init__(self, shape, outputs, *, width=32, activation=nn.SiLU, generator=None) -> None:
-        shapes = _halvings(shape, width)
+    def __init__(self, shape, outputs, *, hidden=(), width=32, activation=nn.SiLU, gain=1.0, generator=None) -> None:
+        shapes, drawn = _halvings(shape, width), {"gain": gain, "generator": generator}
         layers: list[nn.Module] = []
         for (before, *_), (after, *_) in itertools.pairwise(shapes):
-            layers += [conv(before, after, 4, stride=2, generator=generator), activation()]
-        layers += [nn.Flatten(), linear(math.prod(shapes[-1]), outputs, generator=generator)]
-        super().__init__(*layers)
+            layers += [conv(before, after, 4, stride=2, **drawn), activation()]
+        layers.append(nn.Flatten())
+        for before, after in itertools.pairwise([math.prod(shapes[-1]), *hidden, outputs]):
+            layers += [linear(before, after, **drawn), activation()]
+        super().__init__(*layers[:-1])
 
 
 class ConvDecoder(nn.Sequential):
-    """Vector to image: the mirror image of `ConvEncoder`, with transposed convolutions."""
+    """Vector to image: `ConvEncoder` backwards, `hidden` from the vector on, with transposed convolutions."""
 
-    def __init__(self, inputs, shape, *, width=32, activation=nn.SiLU, generator=None) -> None:
-        shapes = _halvings(shape, width)
-        layers = [linear(inputs, math.prod(shapes[-1]), generator=generator), nn.Unflatten(1, shapes[-1])]
+    def __init__(self, inputs, shape, *, hidden=(), width=32, activation=nn.SiLU, gain=1.0, generator=None) -> None:
+        shapes, drawn = _halvings(shape, width), {"gain": gain, "generator": generator}
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise([inputs, *hidden, math.prod(shapes[-1])]):
+            layers += [linear(before, after, **drawn), activation()]
+        layers.insert(-1, nn.Unflatten(1, shapes[-1]))
         for (before, *_), (after, *_) in itertools.pairwise(reversed(shapes)):
-            layers += [activation(), conv(before, after, 4, stride=2, up=True, generator=generator)]
-        super().__init__(*layers)
+            layers += [conv(before, after, 4, stride=2, up=True, **drawn), activation()]
+        super().__init__(*layers[:-1])
 
 
 def _halvings(shape: Sequence[int], width: int) -> list[tuple[int, int, int]]:

@@ -63,6 +63,32 @@ def test_conv_nets_mirror_each_other(shape, left):
     assert not isinstance(encoder[-1], nn.SiLU) and not isinstance(decoder[-1], nn.SiLU)
 
 
+def test_hidden_layers_lie_between_convolutions_and_code():
+    """Catches hidden layers on the wrong side of the map, without activation, or in one order in both directions."""
+    encoder = nets.ConvEncoder((1, 8, 8), 5, hidden=(7, 6), width=4, generator=course_lib.rng(0))
+    decoder = nets.ConvDecoder(5, (1, 8, 8), hidden=(6, 7), width=4, generator=course_lib.rng(0))
+    there = [(layer.in_features, layer.out_features) for layer in encoder if isinstance(layer, nn.Linear)]
+    back = [(layer.in_features, layer.out_features) for layer in decoder if isinstance(layer, nn.Linear)]
+    assert there == [(64, 7), (7, 6), (6, 5)] and back == [(5, 6), (6, 7), (7, 64)]
+    kinds = [type(layer).__name__ for layer in decoder]
+    assert kinds == ["Linear", "SiLU", "Linear", "SiLU", "Linear", "Unflatten", "SiLU", "ConvTranspose2d"]
+    x = torch.rand(2, 1, 8, 8, generator=course_lib.rng(1))
+    assert decoder(encoder(x)).shape == x.shape
+
+
+@pytest.mark.parametrize("kind", ["linear", "down", "up"])
+def test_gain_keeps_the_variance_of_a_signal(kind):
+    """Catches a gain that is not applied, or applied as a variance: outputs vary as inputs do, not a third as much."""
+    drawn = {"gain": nets.SIGNAL, "generator": course_lib.rng(0)}
+    if kind == "linear":
+        layer, shape = nets.linear(500, 400, **drawn), (4000, 500)
+    else:
+        layer, shape = nets.conv(32, 32, 4, stride=2, up=kind == "up", **drawn), (50, 32, 12, 12)
+    y = layer(torch.randn(shape, generator=course_lib.rng(1))).detach()
+    inside = y if y.ndim == 2 else y[:, :, 1:-1, 1:-1]  # at the border a part of the window is padding
+    assert float(inside.var()) == pytest.approx(1, abs=0.06)
+
+
 def test_every_pixel_matters_and_is_made():
     """Catches padding that cuts the border: each input pixel reaches the code, and each output pixel varies with it."""
     encoder = nets.ConvEncoder((1, 8, 8), 3, width=4, generator=course_lib.rng(0))

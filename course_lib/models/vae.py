@@ -53,8 +53,8 @@ class VAE(nn.Module):
     Args:
         event_shape: shape of one x, (d,) or (channels, height, width); a number d stands for (d,).
         latent_dim: length of z.
-        hidden: widths of the hidden layers of the mlp, from x to z; the decoder has them in reverse. () is linear.
-        net: "mlp" or "conv" (`nets.ConvEncoder`).
+        hidden: widths of the hidden linear layers, from x to z; the decoder has them in reverse. () has none.
+        net: "mlp", or "conv" with convolutions before the hidden layers (`nets.ConvEncoder`).
         width: channels of the first convolution.
         activation: makes the activation module.
         likelihood: "bernoulli" (x in [0, 1]), "gaussian" (real x) or "discretised" (logistic on `levels` grey levels).
@@ -99,10 +99,10 @@ class VAE(nn.Module):
         self.net = checks.one_of(net, "net", ("mlp", "conv"))
         inputs = k + self.num_classes
         if self.net == "conv":
-            options = {"width": width, "activation": activation, "generator": generator}
-            self.decoder = nets.ConvDecoder(inputs, self.event_shape, **options)
+            options = {"width": width, "activation": activation, "gain": nets.SIGNAL, "generator": generator}
+            self.decoder = nets.ConvDecoder(inputs, self.event_shape, hidden=tuple(reversed(hidden)), **options)
             channels, *sides = self.event_shape
-            self.encoder = nets.ConvEncoder((channels + self.num_classes, *sides), 2 * k, **options)
+            self.encoder = nets.ConvEncoder((channels + self.num_classes, *sides), 2 * k, hidden=hidden, **options)
         else:
             sizes = math.prod(self.event_shape)
             self.encoder = nets.MLP([sizes + self.num_classes, *hidden, 2 * k], activation, generator=generator)
