@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from course_lib import manifest
+from course_lib import manifest, paths
 
 
 def test_every_bundled_file_is_described_and_whole():
@@ -54,3 +54,9 @@ def test_a_broken_manifest_is_named(data):
     (data / "manifest.json").write_text("{")
     with pytest.raises(ValueError, match=r"manifest\.json cannot be read"):
         manifest.damaged(data)
+
+
+def test_the_data_stay_light():
+    """Catches a folder that grows file by file until a clone or a start on Colab takes minutes."""
+    sizes = [path.stat().st_size for path in paths.data_dir().rglob("*") if path.is_file()]
+    assert len(sizes) > 5 and sum(sizes) <= 30e6

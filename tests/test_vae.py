@@ -1,6 +1,8 @@
 """The VAE against an exactly known linear model, torch.distributions, and itself under other settings."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -195,6 +197,22 @@ def test_the_elbo_gradient_of_the_exact_encoder_vanishes():
     draws = torch.stack(draws)
     assert (draws.mean(0).abs() < 5 * draws.std(0) / math.sqrt(40) + 1e-12).all()
     assert float(draws.std(0).max()) > 1e-4
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="reads the peak memory in kilobytes, as Linux gives it"
+)
+def test_log_likelihood_of_many_images_takes_no_more_memory_than_of_few():
+    """Catches buffers that stay allocated image after image: 10,000 MNIST images once took 10 GB."""
+    script = (
+        "import resource, torch; from course_lib.models.vae import VAE\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "model, x = VAE((784,), 50, hidden=(8,)), torch.zeros(160, 784)\n"
+        "model.log_likelihood(x[:20], 3000); few = peak()\n"
+        "model.log_likelihood(x, 3000); print(peak() - few)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 30  # MB
 
 
 # ---------------------------------------------------------------- learning

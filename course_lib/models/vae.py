@@ -205,15 +205,16 @@ class VAE(nn.Module):
         self._check(x, labels)
         num_samples, chunk = checks.count(num_samples, "num_samples"), checks.count(chunk, "chunk")
         at_once = max(1, chunk // num_samples)
-        out = []
+        # Filled in place: small results kept between large buffers would keep the memory of those from further use.
+        out = x.new_zeros(len(x))
         for start in range(0, len(x), at_once):
             some = x[start : start + at_once]
             y = None if labels is None else labels[start : start + at_once]
             mu, logvar = self._encode(some, y)
             eps = torch.stack([gaussian.normal(num_samples, mu, generator) for _ in some], dim=1)
             parts = [self._log_weights(some, mu, logvar, y, part) for part in eps.split(chunk)]
-            out.append(torch.cat(parts).logsumexp(0) - math.log(num_samples))
-        return torch.cat(out) if out else x.new_zeros(0)
+            out[start : start + at_once] = torch.cat(parts).logsumexp(0) - math.log(num_samples)
+        return out
 
     def loss(
         self,

@@ -11,7 +11,7 @@ from course_lib.zoo import data
 from course_lib.zoo.recipes import Recipe
 
 MODELS = {"face_oracle": face_oracle.FaceOracle, "vae": vae.VAE}
-ACTIVATIONS = {"silu": nn.SiLU, "tanh": nn.Tanh}
+ACTIVATIONS = {"elu": nn.ELU, "silu": nn.SiLU}
 
 
 def build(recipe: Recipe, generator: torch.Generator | None = None) -> nn.Module:
