@@ -1,8 +1,8 @@
-"""Bugs in the zoo and in the compact GAN that the tests must notice."""
+"""Bugs in the zoo that the tests must notice."""
 
 from tests.mutants.mutant import Mutant
 
-ZOO, GAN = "tests/test_zoo.py", "tests/test_gan.py"
+ZOO = "tests/test_zoo.py"
 
 MUTANTS = [
     Mutant(
@@ -81,26 +81,5 @@ MUTANTS = [
         "batch = (x, known) if",
         "batch = (x, known.flip(0)) if",
         (f"{ZOO}::test_labels_reach_a_conditional_model",),
-    ),
-    Mutant(
-        "the generator minimises its chance of being found out",
-        "course_lib/models/gan.py",
-        "loss = loss + F.softplus(on_real).mean() + F.softplus(-on_fake).mean()",
-        "loss = loss - F.softplus(-on_real).mean() - F.softplus(on_fake).mean()",
-        (f"{GAN}::test_generator_and_encoder_learn_to_be_mistaken",),
-    ),
-    Mutant(
-        "the discriminator learns from its opponent's loss",
-        "course_lib/models/gan.py",
-        "{name: p.detach() for",
-        "{name: p for",
-        (f"{GAN}::test_discriminator_learns_from_its_own_loss",),
-    ),
-    Mutant(
-        "the penalty is a norm, not its square",
-        "course_lib/models/gan.py",
-        "slope.square().flatten(1).sum(1).mean()",
-        "slope.square().flatten(1).sum(1).sqrt().mean()",
-        (f"{GAN}::test_penalty_is_half_the_squared_slope_at_real_pairs",),
     ),
 ]
