@@ -73,6 +73,8 @@ def start(tree: Path, tests: list[str], result: Path, *options: str) -> int:
         return pid
     try:
         os.setsid()
+        # Started in the background of a script, this process ignores SIGINT, and tests of the stop button would fail.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         log = os.open(result.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
