@@ -102,19 +102,19 @@ def kind_fault(task: Task, case: Case, name: str, got, want) -> tuple[str, str] 
     if not is_tensor(want):
         value = number(got)
         if value is None or (isinstance(want, bool) and not isinstance(value, bool)):
-            return "shape", f"{name} should be a {type(want).__name__}, you return {kind_of(got)}."
+            return "shape", f"The {name} should be a {type(want).__name__}, you return {kind_of(got)}."
         return None
     if not is_tensor(got):
         if isinstance(got, codec.Opaque) and "on device" in got.text:
-            return "device", f"{name} should be on the CPU like the inputs, you return {got.text}."
+            return "device", f"The {name} should be on the CPU like the inputs, you return {got.text}."
         hint = " Keep it a tensor: no `.item()`, `float(...)` or `.numpy()`." if number(got) is not None else ""
-        return "shape", f"{name} should be a tensor of shape {tuple(want.shape)}, you return {kind_of(got)}.{hint}"
+        return "shape", f"The {name} should be a tensor of shape {tuple(want.shape)}, you return {kind_of(got)}.{hint}"
     if got.shape != want.shape:
-        return "shape", f"The {name} should have shape {tuple(want.shape)}, yours has {tuple(got.shape)}."
+        return "shape", f"The {name} should have shape {tuple(want.shape)}, you return shape {tuple(got.shape)}."
     free = want.is_floating_point() and not any(is_tensor(arg) and arg.is_floating_point() for arg in case.args)
     if got.dtype != want.dtype and not (free and not got.is_complex()):
         want_dtype, got_dtype = (str(t.dtype).removeprefix("torch.") for t in (want, got))
-        return "dtype", f"{name} should be {want_dtype} here (as the inputs are), yours is {got_dtype}."
+        return "dtype", f"The {name} should be {want_dtype} here (as the inputs are), you return {got_dtype}."
     return None
 
 
@@ -136,10 +136,10 @@ def value_fault(task: Task, case: Case, name: str, got, want, exact) -> tuple[st
         bad = "NaN" if bool((~right & got.isnan()).any()) else "infinite"
         return (
             "finite",
-            f"{name} has {bad} entries where the right answer is a finite number.",
+            f"In the {name} there are {bad} entries where the right answer is a finite number.",
             show(name, got, want, right),
         )
-    return "value", f"The {name} is not right.", show(name, got, want, right)
+    return "value", f"The values of the {name} are not right.", show(name, got, want, right)
 
 
 def repeats(task: Task, case: Case, first, second) -> bool:

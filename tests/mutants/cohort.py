@@ -1,13 +1,8 @@
 """Wrong versions of the cohort grader: what reads submissions, cuts out answers, writes reports and exports."""
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import below
 
-_HERE, _TESTS = "course_lib/grading/", "tests/grading/"
-
-
-def _mutant(name, file, old, new, *tests):
-    return Mutant(name, _HERE + file, old, new, tuple(_TESTS + test for test in tests))
-
+_mutant = below("course_lib/grading/", "tests/grading/")
 
 MUTANTS = [
     _mutant(

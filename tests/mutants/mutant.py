@@ -1,5 +1,6 @@
 """What a mutant is: one deliberate bug in the library, and the tests that must notice it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -28,3 +29,12 @@ class Mutant:
             raise ValueError(f"mutant {self.name!r} changes nothing: old and new are the same text")
         if not tests:
             raise ValueError(f"mutant {self.name!r} names no test that must kill it")
+
+
+def below(source: str, tests: str) -> Callable[..., Mutant]:
+    """A maker `(name, file, old, new, *tests)` of mutants with files below `source` and tests below `tests`."""
+
+    def made(name: str, file: str, old: str, new: str, *killers: str) -> Mutant:
+        return Mutant(name, source + file, old, new, tuple(tests + killer for killer in killers))
+
+    return made
