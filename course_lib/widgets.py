@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -233,8 +234,8 @@ class _Control:
         limits = {"min": self.low, "max": self.high, "step": self.step, "value": start}
         if all(isinstance(number, int) for number in (self.low, self.high, self.step, start)):
             return ipywidgets.IntSlider(**limits, **common, **wide)
-        # Enough figures to tell two neighbouring positions apart.
-        decimals = max(0, -int(np.floor(np.log10(self.step) + 1e-9)))
+        # All figures of the step: 0.25 shown with one would read 0.3.
+        decimals = max(0, -Decimal(str(self.step)).normalize().as_tuple().exponent)
         return ipywidgets.FloatSlider(**limits, readout_format=f".{decimals}f", **common, **wide)
 
 

@@ -144,6 +144,14 @@ def test_controls_are_of_the_right_kind():
     assert live.widget().children[1].readout_format == ".2f"
 
 
+@pytest.mark.parametrize("step, figures", [(0.25, 2), (0.5, 1), (1.0, 0), (10.0, 0), (0.001, 3), (1e-5, 5)])
+def test_readout_shows_where_the_slider_is(step, figures):
+    """Catches 0.25 read as 0.3: the readout needs every figure of the step."""
+    live = make(noise=(0.0, 20.0, step), draw=lambda ax, **values: None)
+    (slider,) = find(live.widget(), ipywidgets.FloatSlider)
+    assert slider.readout_format == f".{figures}f"
+
+
 def test_start_is_the_given_one_else_the_first_panel():
     """Catches a live picture that starts at a position nobody chose."""
     assert make().start == {"height": 3}
